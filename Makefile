@@ -1,0 +1,70 @@
+# Everything a person does here, by name. `make help` lists it.
+
+PYTHON ?= python3
+MODEL ?= models/demo
+PRECISION ?= int8
+OUTPUT ?= engines/$(notdir $(MODEL))
+ENGINE_DIR ?= engines/demo
+HOST ?= 127.0.0.1
+HTTP_PORT ?= 8000
+GRPC_PORT ?= 8001
+METRICS_PORT ?= 8002
+
+# Two environments: building needs torch, serving must not have it.
+SERVE = .venv/bin/python
+BUILD = .venv-build/bin/python
+PORTS = --host $(HOST) --http-port $(HTTP_PORT) --grpc-port $(GRPC_PORT) --metrics-port $(METRICS_PORT)
+# Where pip would otherwise tell of its own new version on every call.
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo build serve test check fix clean
+
+help: ## list what make can do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/.serve .venv-build/.build ## set up, build the demo engine, serve it, ask it over HTTP and gRPC, stop
+	$(BUILD) -m build_scripts.build --model models/demo --precision int8 --output engines/demo
+	$(SERVE) -m build_scripts.demo --engine-dir engines/demo
+
+build: .venv-build/.build ## MODEL=hub/name or folder, PRECISION=fp16, int8 or int4, OUTPUT=engines/name
+	$(BUILD) -m build_scripts.build --model $(MODEL) --precision $(PRECISION) --output $(OUTPUT)
+
+serve: .venv/.serve ## ENGINE_DIR=engines/name, HTTP_PORT=8000 GRPC_PORT=8001 METRICS_PORT=8002, until Ctrl-C
+	@$(SERVE) -m build_scripts.serve --engine-dir $(ENGINE_DIR) $(PORTS)
+
+test: .venv/.test .venv-build/.build ## every test: units, builds, the contract, the real server
+	$(SERVE) -m pytest $(PYTEST)
+
+check: .venv/.test ## ruff and mypy
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+fix: .venv/.test ## what ruff can repair by itself
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+clean: ## remove the environments and the engines
+	rm -rf .venv .venv-build engines
+
+.venv/.serve: pyproject.toml
+	@$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info < (3, 14) or sys.exit(f"make: $(PYTHON) is Python {sys.version.split()[0]}, this needs 3.10 to 3.13: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) cannot make a virtual environment (Debian: apt install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install -q -e '.[openvino,client]'
+# Only the tritonserver/ folder of this wheel is wanted: its dependencies serve a Python API we do not use.
+# Pinned: it carries tritonserver 2.51.0, on which everything here was seen.
+	.venv/bin/pip install -q --no-deps nvidia-pytriton==0.7.0
+	@touch $@
+
+.venv/.test: .venv/.serve
+	.venv/bin/pip install -q -e '.[test,check]'
+	@touch $@
+
+.venv-build/.build: requirements/build.txt requirements/build-nodeps.txt | .venv/.serve
+	$(PYTHON) -m venv .venv-build
+	.venv-build/bin/pip install -q -r requirements/build.txt
+	.venv-build/bin/pip install -q --no-deps -r requirements/build-nodeps.txt
+	@touch $@

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real tritonserver as a child process: found, given a Python backend that fits, started, stopped.
+
+Serving, the demo and the tests all start it here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL_REPOSITORY = ROOT / "model_repository"
+STUB = "triton_python_backend_stub"
+# Should we be killed, the kernel ends tritonserver too: prctl(PR_SET_PDEATHSIG, SIGTERM), then exec.
+# Not subprocess's preexec_fn: that is unsafe, and warns, in a process with threads.
+END_WITH_PARENT = (
+    sys.executable,
+    "-Sc",
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])",
+)
+DRAIN_SECONDS = 30  # Triton's own default: how long requests in flight may take to end
+
+
+class TritonError(Exception):
+    """tritonserver cannot be started here, or died; one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A tritonserver, its Python backend, and the stub that fits the running Python."""
+
+    binary: Path
+    backend: Path
+    stub: Path
+    libraries: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where a server listens."""
+
+    http: int
+    grpc: int
+    metrics: int
+    host: str = "127.0.0.1"
+
+    @property
+    def http_url(self) -> str:
+        """The root of the HTTP API."""
+        return f"http://{self.host}:{self.http}"
+
+
+def find_installation() -> Installation:
+    """NVIDIA's image has it in /opt/tritonserver, else the wheel's; raises TritonError if neither fits."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    image = Path("/opt/tritonserver")
+    if (image / "bin/tritonserver").exists():
+        backend = image / "backends/python"
+        return _fitting(Installation(image / "bin/tritonserver", backend, backend / STUB, ()), python)
+    spec = importlib.util.find_spec("pytriton")
+    if spec is None or not spec.submodule_search_locations:
+        raise TritonError("tritonserver is neither in /opt/tritonserver nor installed: run make .venv")
+    package = Path(spec.submodule_search_locations[0])
+    wheel = package / "tritonserver"
+    return _fitting(
+        Installation(
+            binary=wheel / "bin/tritonserver",
+            backend=wheel / "backends/python",
+            stub=wheel / "python_backend_stubs" / python / STUB,
+            libraries=(package.parent / "nvidia_pytriton.libs", _libpython_folder()),
+        ),
+        python,
+    )
+
+
+def _fitting(found: Installation, python: str) -> Installation:
+    """The installation, if its stub was linked against this Python's minor version."""
+    if not found.stub.exists():
+        raise TritonError(f"tritonserver has no stub for Python {python}: use Python 3.10 to 3.13")
+    linked = re.search(rb"libpython(3\.\d+)\.so", found.stub.read_bytes())
+    if linked and linked[1].decode() != python:
+        raise TritonError(
+            f"{found.stub} is for Python {linked[1].decode()}, this is {python}: use that Python"
+        )
+    return found
+
+
+def _libpython_folder() -> Path:
+    """Where the shared libpython of this interpreter lies; the wheel's stub cannot start without it."""
+    name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
+    library = Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib")
+    folders = [
+        library,
+        library / (sysconfig.get_config_var("MULTIARCH") or ""),
+        Path(sys.base_prefix) / "lib",
+    ]
+    for folder in folders:
+        if (folder / name).exists():
+            return folder
+    raise TritonError(
+        f"no shared {name} for {sys.executable}: install it (Debian: apt install "
+        f"{name.removesuffix('.so.1.0')}) or use a Python built with --enable-shared"
+    )
+
+
+@contextlib.contextmanager
+def running(engine_dir: Path, ports: Ports, log: IO[bytes] | int | None = None) -> Iterator[Server]:
+    """A tritonserver serving `engine_dir`; on the way out it drains and ends, whatever happened inside.
+
+    log: where its output goes, standard error by default. The server may still be loading: wait_ready.
+    """
+    installation = find_installation()
+    with tempfile.TemporaryDirectory(prefix="llm-ensemble-") as folder:
+        backends = lay_backend(installation, Path(folder))
+        process = subprocess.Popen(
+            [*END_WITH_PARENT, *command(installation, backends, ports)],
+            env=environment(installation, engine_dir),
+            stdout=log,
+            stderr=subprocess.STDOUT if log is not None else None,
+            # A Ctrl-C in the terminal is for us: we pass on one orderly signal.
+            start_new_session=True,
+        )
+        server = Server(process, ports)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def lay_backend(installation: Installation, folder: Path) -> Path:
+    """A backend directory in which the Python backend finds the fitting stub beside itself."""
+    python = folder / "python"
+    python.mkdir()
+    for path in [*installation.backend.iterdir(), installation.stub]:
+        if not (python / path.name).exists():
+            (python / path.name).symlink_to(path)
+    return folder
+
+
+def command(installation: Installation, backends: Path, ports: Ports) -> list[str]:
+    """The command line."""
+    return [
+        str(installation.binary),
+        f"--model-repository={MODEL_REPOSITORY}",
+        f"--backend-directory={backends}",
+        # The committed config.pbtxt are complete; completing them would start each step twice.
+        "--disable-auto-complete-config",
+        f"--http-address={ports.host}",
+        f"--http-port={ports.http}",
+        f"--grpc-address={ports.host}",
+        f"--grpc-port={ports.grpc}",
+        f"--metrics-address={ports.host}",
+        f"--metrics-port={ports.metrics}",
+        f"--exit-timeout-secs={DRAIN_SECONDS}",
+    ]
+
+
+def environment(installation: Installation, engine_dir: Path) -> dict[str, str]:
+    """Our environment, in which the stub finds this interpreter, its packages, its libraries, the engine."""
+    environ = dict(os.environ)
+    libraries = [*map(str, installation.libraries), environ.get("LD_LIBRARY_PATH", "")]
+    environ["LD_LIBRARY_PATH"] = ":".join(filter(None, libraries))
+    environ["PATH"] = f"{Path(sys.executable).parent}:{environ.get('PATH', '')}"
+    environ["ENGINE_DIR"] = str(engine_dir.resolve())
+    return environ
+
+
+class Server:
+    """A started tritonserver."""
+
+    def __init__(self, process: subprocess.Popen[bytes], ports: Ports) -> None:
+        self.process = process
+        self.ports = ports
+
+    def wait_ready(self, seconds: float = 60) -> None:
+        """Return once every model is loaded; raises TritonError if the server dies or takes too long."""
+        deadline = time.monotonic() + seconds
+        while not self.ready():
+            if self.process.poll() is not None:
+                raise TritonError(
+                    f"tritonserver ended with {self.process.returncode} while loading: see its log"
+                )
+            if time.monotonic() > deadline:
+                raise TritonError(f"tritonserver was not ready within {seconds:g} s: see its log")
+            time.sleep(0.05)
+
+    def ready(self) -> bool:
+        """Whether the server says it is ready."""
+        try:
+            with urllib.request.urlopen(f"{self.ports.http_url}/v2/health/ready", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def stop(self) -> int:
+        """Let requests in flight end, then the server; its exit status. Safe to call twice."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(DRAIN_SECONDS + 10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            return self.process.wait()

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine protocol: token ids in, token ids out. Knows no text and no Triton."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from llm_ensemble.errors import EngineDirectoryError, EngineError
+from llm_ensemble.manifest import Manifest
+from llm_ensemble.sampling import Sampling
+from llm_ensemble.settings import Settings
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One sequence to continue. request_id is the caller's, unique among the open ones."""
+
+    request_id: int
+    input_ids: list[int]
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What one engine step gave one request: new ids (no end token among them), and why it ended.
+
+    finish is "" until the last one, then stop, length or cancelled; error is set, and the request ended,
+    when the engine could not go on with it.
+    """
+
+    token_ids: list[int]
+    finish: str = ""
+    error: EngineError | None = None
+
+    @property
+    def last(self) -> bool:
+        """Whether nothing more comes for this request."""
+        return bool(self.finish or self.error)
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """Requests running and waiting now; part of the KV cache in use, 0 to 1."""
+
+    running: int
+    waiting: int
+    kv_cache_usage: float
+
+
+OnTokens = Callable[[Tokens], None]
+
+
+class Engine(Protocol):
+    """A running engine. Calls come from any thread; on_tokens is called from the engine's own."""
+
+    def submit(self, request: GenerationRequest, on_tokens: OnTokens) -> None:
+        """Queue a request; on_tokens is called until, and not after, a Tokens that is `last`.
+
+        Raises Overloaded when no more may wait, EngineError when the engine is closed or dead.
+        """
+
+    def abort(self, request_id: int) -> None:
+        """End a request early, with finish cancelled; an unknown or ended one is left alone."""
+
+    def stats(self) -> EngineStats:
+        """Read the load without waiting for a step."""
+
+    def close(self) -> None:
+        """End every open request and free the engine. Safe to call twice."""
+
+
+def load_engine(manifest: Manifest, settings: Settings) -> Engine:
+    """Load the engine that the manifest names; its library is imported here, not before."""
+    if manifest.engine == "openvino":
+        from llm_ensemble.engines.openvino import OpenVinoEngine
+
+        return OpenVinoEngine(settings.engine_dir, manifest, settings.max_waiting)
+    raise EngineDirectoryError(
+        f"{settings.engine_dir} holds a {manifest.engine!r} engine, which this version cannot serve; "
+        "build one for openvino"
+    )

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What travels between the three steps of the ensemble, and its one encoding.
+
+Preprocessing sends input_ids and one Request; the engine step answers with Chunks. Both travel as
+msgpack in a UINT8 tensor: numpy holds it without making an object of every string, which a BYTES tensor
+would, and a field added here touches no config.pbtxt.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from llm_ensemble.sampling import Sampling
+
+Wire = npt.NDArray[np.uint8]  # shape [1, n]: a batch of one record of n bytes
+
+
+class TextOptions(msgspec.Struct, frozen=True, array_like=True):
+    """What postprocessing must know of a request.
+
+    It rides through the engine step on the first chunk, because a step behind a decoupled one may read
+    that step's tensors alone (Triton's rule).
+    """
+
+    stream: bool
+    stop_words: list[str]
+    echo: str  # the prompt when the client wants it in front of the completion, else ""
+    num_input_tokens: int
+
+
+class Request(msgspec.Struct, frozen=True, array_like=True):
+    """Everything a request says but its input_ids."""
+
+    sampling: Sampling
+    text: TextOptions
+
+
+class Chunk(msgspec.Struct, frozen=True, array_like=True):
+    """Some of a stream's tokens.
+
+    stream: the engine step's number for the request. sequence: 0, 1, 2 ... within the stream.
+    token_ids: new tokens; an end token is not among them. finish: "" until the last chunk, then
+    stop, length, timeout or cancelled. error: why the engine gave the stream up, then it is the last too.
+    text: on chunk 0 only.
+    """
+
+    stream: int
+    sequence: int
+    token_ids: list[int]
+    finish: str = ""
+    error: str = ""
+    text: TextOptions | None = None
+
+
+def to_wire(record: Request | Chunk) -> Wire:
+    """Encode a record as a UINT8 array of shape [1, n]."""
+    return np.frombuffer(msgspec.msgpack.encode(record), dtype=np.uint8).reshape(1, -1)
+
+
+_request_decoder = msgspec.msgpack.Decoder(Request)
+_chunk_decoder = msgspec.msgpack.Decoder(Chunk)
+
+
+def request_from_wire(array: Wire) -> Request:
+    """Decode a Request; raises msgspec.DecodeError when the bytes are not one."""
+    return _request_decoder.decode(array.tobytes())
+
+
+def chunk_from_wire(array: Wire) -> Chunk:
+    """Decode a Chunk; raises msgspec.DecodeError when the bytes are not one."""
+    return _chunk_decoder.decode(array.tobytes())

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Triton's side: the only module that knows pb_utils.
+
+Tensors to values and back, and one place where an exception becomes an error response. Seen on
+tritonserver 2.51.0: BYTES tensors arrive as object arrays of bytes, parameters as a JSON text.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from llm_ensemble.completion import Text
+from llm_ensemble.errors import Overloaded, RequestError
+from llm_ensemble.fields import check_field, refuse_unknown
+from llm_ensemble.prompt import Fields, Prepared
+from llm_ensemble.request import Chunk, Request, chunk_from_wire, request_from_wire, to_wire
+
+log = logging.getLogger(__name__)
+
+# Request parameters that are Triton's own, not a misspelt field of ours.
+TRITON_PARAMETERS = ("triton_", "sequence_", "binary_data_output", "priority", "timeout")
+ENGINE_MODEL = "tensorrt_llm"
+
+
+def read_fields(request: Any) -> Fields:
+    """A request's inputs as checked Python values, by field name; raises RequestError."""
+    for name in json.loads(request.parameters() or "{}"):
+        if not name.startswith(TRITON_PARAMETERS):
+            raise refuse_unknown(name)
+    return {tensor.name(): check_field(tensor.name(), _values(tensor)) for tensor in request.inputs()}
+
+
+def _values(tensor: Any) -> list[Any]:
+    array = tensor.as_numpy()
+    if array.shape[0] != 1:
+        raise RequestError(
+            tensor.name(),
+            f"a batch of {array.shape[0]} in one request; send one request each, "
+            "the engine batches them in flight",
+        )
+    return list(array[0].tolist())
+
+
+def respond_each(requests: Sequence[Any], work: Callable[[Sequence[Fields]], list[Any]]) -> list[Any]:
+    """Answer requests that are worked on together; an error of one leaves its neighbours alone."""
+    fields = [_attempt(read_fields, request) for request in requests]
+    good = [value for value in fields if not isinstance(value, Exception)]
+    results = iter(_work_on(good, work))
+    return [_prepared_response(value if isinstance(value, Exception) else next(results)) for value in fields]
+
+
+def _work_on(batch: Sequence[Fields], work: Callable[[Sequence[Fields]], list[Any]]) -> list[Any]:
+    """Do the work for all at once; if that fails, for each alone, to find whose fault it is."""
+    try:
+        return work(batch)
+    except Exception:
+        return [_attempt(lambda one: work([one])[0], fields) for fields in batch]
+
+
+def _attempt(work: Callable[[Any], Any], argument: Any) -> Any:
+    try:
+        return work(argument)
+    except Exception as error:
+        return error
+
+
+def _prepared_response(result: Prepared | Exception) -> Any:
+    if isinstance(result, Exception):
+        return error_response(result)
+    input_ids, record = result
+    tensors = [
+        pb_utils.Tensor("input_ids", np.array([input_ids], dtype=np.int32)),
+        pb_utils.Tensor("request", to_wire(record)),
+    ]
+    return pb_utils.InferenceResponse(output_tensors=tensors)
+
+
+def error_response(error: Exception) -> Any:
+    """The response for an exception: the caller's fault told in full, ours in one neutral line and the log."""
+    if isinstance(error, RequestError):
+        return _error(str(error), pb_utils.TritonError.INVALID_ARG)
+    if isinstance(error, Overloaded):
+        return _error(str(error), pb_utils.TritonError.UNAVAILABLE)
+    log.error("a request failed", exc_info=error)
+    return _error("internal error; the server's log has the details", pb_utils.TritonError.INTERNAL)
+
+
+def _error(message: str, code: int) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+
+
+def read_engine_request(request: Any) -> tuple[list[int], Request] | int:
+    """What the engine step is asked: token ids and their record, or the number of a stream to abort."""
+    tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+    if "abort" in tensors:
+        return int(tensors["abort"][0, 0])
+    if not {"input_ids", "request"} <= tensors.keys():
+        raise RequestError("input_ids", "this model is a step of the ensemble; ask 'ensemble' instead of it")
+    return tensors["input_ids"][0].tolist(), request_from_wire(tensors["request"])
+
+
+def chunk_sender(request: Any) -> Callable[[Chunk], None]:
+    """A function that sends a request's chunks and, with the last, Triton's final flag."""
+    sender = request.get_response_sender()
+
+    def send(chunk: Chunk) -> None:
+        response = pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor("chunk", to_wire(chunk))])
+        sender.send(response, flags=FINAL if chunk.finish or chunk.error else 0)
+
+    return send
+
+
+def read_chunk(request: Any) -> tuple[Chunk, bool]:
+    """A postprocessing request: a stream's next chunk, and whether its client has left."""
+    (tensor,) = request.inputs()
+    return chunk_from_wire(tensor.as_numpy()), request.is_cancelled()
+
+
+def end(request: Any, response: Any | None = None) -> None:
+    """End a decoupled request, with a last response if there is one."""
+    sender = request.get_response_sender()
+    if response is None:
+        sender.send(flags=FINAL)
+    else:
+        sender.send(response, flags=FINAL)
+
+
+def text_response(text: Text) -> Any:
+    """A Text as the ensemble's outputs, each of shape [1, 1]."""
+    tensors = [
+        _bytes("text_output", text.text),
+        _bytes("finish_reason", text.finish),
+        pb_utils.Tensor("num_input_tokens", np.array([[text.num_input_tokens]], dtype=np.int32)),
+        pb_utils.Tensor("num_output_tokens", np.array([[text.num_output_tokens]], dtype=np.int32)),
+        pb_utils.Tensor("cum_log_probs", np.zeros((1, 1), dtype=np.float32)),
+        pb_utils.Tensor("output_log_probs", np.zeros((1, 0), dtype=np.float32)),
+    ]
+    return pb_utils.InferenceResponse(output_tensors=tensors)
+
+
+def _bytes(name: str, text: str) -> Any:
+    return pb_utils.Tensor(name, np.array([[text.encode()]], dtype=np.object_))
+
+
+def abort_stream(number: int) -> None:
+    """Tell the engine step, from another step, that a stream's rest is not wanted."""
+    tensor = pb_utils.Tensor("abort", np.array([[number]], dtype=np.uint64))
+    request = pb_utils.InferenceRequest(
+        model_name=ENGINE_MODEL, requested_output_names=["chunk"], inputs=[tensor]
+    )
+    for response in request.exec(decoupled=True):
+        if response.has_error():
+            log.error("stream %d could not be aborted: %s", number, response.error().message())
+
+
+FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+
+
+class _TritonLog(logging.Handler):
+    """Python's log records, in Triton's log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = pb_utils.Logger
+        write = logger.log_info
+        if record.levelno >= logging.ERROR:
+            write = logger.log_error
+        elif record.levelno >= logging.WARNING:
+            write = logger.log_warn
+        write(self.format(record))
+
+
+def start_log() -> None:
+    """Send this process's log records to Triton's log, from INFO on."""
+    logging.basicConfig(
+        level=logging.INFO, handlers=[_TritonLog()], format="%(name)s: %(message)s", force=True
+    )

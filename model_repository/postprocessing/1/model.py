@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Triton's adapter to llm_ensemble.completion: chunks of token ids in, text out."""
+
+from llm_ensemble import triton
+from llm_ensemble.completion import Postprocessor
+from llm_ensemble.prompt import load_tokenizer
+from llm_ensemble.settings import read_settings
+
+
+class TritonPythonModel:
+    """Decoupled, because a chunk need not make a response: a plain request answers once, at its end."""
+
+    def initialize(self, args):
+        triton.start_log()
+        self._postprocessor = Postprocessor(load_tokenizer(read_settings().engine_dir), triton.abort_stream)
+
+    def execute(self, requests):
+        for request in requests:
+            try:
+                text = self._postprocessor.add(*triton.read_chunk(request))
+                triton.end(request, triton.text_response(text) if text else None)
+            except Exception as error:
+                triton.end(request, triton.error_response(error))

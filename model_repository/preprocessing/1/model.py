@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Triton's adapter to llm_ensemble.prompt: raw fields in, token ids and one record out."""
+
+from llm_ensemble import triton
+from llm_ensemble.manifest import read_manifest
+from llm_ensemble.prompt import Preprocessor, load_tokenizer
+from llm_ensemble.settings import read_settings
+
+
+class TritonPythonModel:
+    """Triton's dynamic batcher brings many requests at a time, the tokenizer takes them in one call."""
+
+    def initialize(self, args):
+        triton.start_log()
+        engine_dir = read_settings().engine_dir
+        self._preprocessor = Preprocessor(load_tokenizer(engine_dir), read_manifest(engine_dir))
+
+    def execute(self, requests):
+        return triton.respond_each(requests, self._preprocessor.prepare)
