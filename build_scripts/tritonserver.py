@@ -119,7 +119,9 @@ def _libpython_folder() -> Path:
 
 
 @contextlib.contextmanager
-def running(engine_dir: Path, ports: Ports, log: IO[bytes] | int | None = None) -> Iterator[Server]:
+def running(
+    engine_dir: Path, ports: Ports, log: IO[bytes] | None = None, repository: Path = MODEL_REPOSITORY
+) -> Iterator[Server]:
     """A tritonserver serving `engine_dir`; on the way out it drains and ends, whatever happened inside.
 
     log: where its output goes, standard error by default. The server may still be loading: wait_ready.
@@ -128,7 +130,7 @@ def running(engine_dir: Path, ports: Ports, log: IO[bytes] | int | None = None) 
     with tempfile.TemporaryDirectory(prefix="llm-ensemble-") as folder:
         backends = lay_backend(installation, Path(folder))
         process = subprocess.Popen(
-            [*END_WITH_PARENT, *command(installation, backends, ports)],
+            [*END_WITH_PARENT, *command(installation, backends, repository, ports)],
             env=environment(installation, engine_dir),
             stdout=log,
             stderr=subprocess.STDOUT if log is not None else None,
@@ -152,11 +154,11 @@ def lay_backend(installation: Installation, folder: Path) -> Path:
     return folder
 
 
-def command(installation: Installation, backends: Path, ports: Ports) -> list[str]:
+def command(installation: Installation, backends: Path, repository: Path, ports: Ports) -> list[str]:
     """The command line."""
     return [
         str(installation.binary),
-        f"--model-repository={MODEL_REPOSITORY}",
+        f"--model-repository={repository}",
         f"--backend-directory={backends}",
         # The committed config.pbtxt are complete; completing them would start each step twice.
         "--disable-auto-complete-config",

@@ -4,7 +4,7 @@
 Facts seen on openvino-genai 2026.4.1, which the code rests on:
 - a handle that is dropped drops its request, so open handles are kept;
 - a read after each step gives that step's ids; an end token comes as the last id, with finish STOP;
-- cancel() takes effect in the next step, which must be run for it;
+- cancel() takes effect in the next step, which must be run for it, and may leave an empty read behind;
 - a request that does not fit the KV cache ends with status IGNORED and nothing to read;
 - step() holds the GIL, so the thread that steps must let others in between steps.
 """
@@ -153,8 +153,9 @@ class OpenVinoEngine:
         self._stats = EngineStats(running, len(self._open) - running, metrics.cache_usage / 100)
 
     def _deliver_one(self, entry: _Open, handle: genai.GenerationHandle) -> None:
-        if handle.can_read():
-            (output,) = handle.read().values()
+        outputs = handle.read() if handle.can_read() else {}
+        if outputs:
+            (output,) = outputs.values()  # one sequence a request
             tokens = self._tokens(output)
         elif handle.get_status() == genai.GenerationStatus.RUNNING:
             return  # waiting, or its prompt is still being read

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the tests ask a server, the way clients do: plain HTTP and tritonclient's gRPC."""
+
+import http.client
+import json
+import queue
+
+import numpy as np
+import tritonclient.grpc as grpcclient
+
+from llm_ensemble.fields import FIELDS
+
+DTYPE = {"BYTES": np.object_, "INT32": np.int32, "UINT64": np.uint64, "FP32": np.float32, "BOOL": np.bool_}
+SECONDS = 60
+
+
+def post(server, path, body, model="ensemble"):
+    """POST to a model; status and body."""
+    connection = http.client.HTTPConnection(server.ports.host, server.ports.http, timeout=SECONDS)
+    if not isinstance(body, bytes):
+        body = json.dumps(body).encode()
+    connection.request("POST", f"/v2/models/{model}/{path}", body)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, text
+
+
+def generate(server, prompt, **fields):
+    """The one answer of /generate."""
+    status, text = post(server, "generate", {"text_input": prompt, **fields})
+    assert status == 200, text
+    return json.loads(text)
+
+
+def generate_stream(server, prompt, **fields):
+    """The events of /generate_stream."""
+    status, text = post(server, "generate_stream", {"text_input": prompt, "stream": True, **fields})
+    assert status == 200, text
+    return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")]
+
+
+def refusal(server, body, path="generate"):
+    """Status and message of a request that must fail."""
+    status, text = post(server, path, body)
+    return status, json.loads(text.removeprefix("data: "))["error"]
+
+
+def tensor(name, values, datatype=None, shape=None):
+    """An InferInput; strings may be given as bytes to send what is not UTF-8."""
+    datatype = datatype or FIELDS[name].datatype
+    array = np.array([v.encode() if isinstance(v, str) else v for v in values], dtype=DTYPE[datatype])
+    array = array.reshape(shape or (1, len(values)))
+    one = grpcclient.InferInput(name, list(array.shape), datatype)
+    one.set_data_from_numpy(array)
+    return one
+
+
+class GrpcStream:
+    """A gRPC ModelStreamInfer stream: ask, then iterate over the responses of the one request.
+
+    Leaving the block before the last response cancels the request. It must not cancel after an error:
+    tritonserver 2.51.0 then keeps the model for ever and cannot stop cleanly (docs/decisions.md).
+    """
+
+    def __init__(self, server):
+        self._client = grpcclient.InferenceServerClient(f"{server.ports.host}:{server.ports.grpc}")
+        self._answers = queue.Queue()
+        self._under_way = False
+        self._client.start_stream(lambda result, error: self._answers.put((result, error)))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._client.stop_stream(cancel_requests=self._under_way)
+        self._client.close()
+
+    def ask(self, *tensors, request_id="", **fields):
+        """Send one request; its responses, as dicts of Python values, as they come."""
+        inputs = [*tensors]
+        inputs += [tensor(n, v if isinstance(v, list) else [v]) for n, v in fields.items()]
+        self._client.async_stream_infer("ensemble", inputs, request_id=request_id)
+        self._under_way = True
+        while True:
+            result, error = self._answers.get(timeout=SECONDS)
+            self._under_way = not error and not result.as_numpy("finish_reason")[0, 0]
+            if error:
+                raise error
+            response = result.get_response()
+            outputs = {o.name: result.as_numpy(o.name) for o in response.outputs}
+            yield {
+                "id": response.id,
+                "text_output": outputs["text_output"][0, 0].decode(),
+                "finish_reason": outputs["finish_reason"][0, 0].decode(),
+                "num_input_tokens": int(outputs["num_input_tokens"][0, 0]),
+                "num_output_tokens": int(outputs["num_output_tokens"][0, 0]),
+            }
+            if not self._under_way:
+                return
+
+
+def joined(responses):
+    """The text of a stream."""
+    return "".join(response["text_output"] for response in responses)

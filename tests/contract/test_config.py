@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The committed config.pbtxt files: valid protobuf, final, and of one mind with each other and the code."""
+
+import ast
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from build_scripts.tritonserver import MODEL_REPOSITORY, ROOT
+from llm_ensemble.fields import FIELDS
+
+MODELS = ["ensemble", "preprocessing", "tensorrt_llm", "postprocessing"]
+STEPS = MODELS[1:]
+
+
+def config(name):
+    text = (MODEL_REPOSITORY / name / "config.pbtxt").read_text()
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+def tensors(declared):
+    return {tensor.name: (tensor.data_type, tuple(tensor.dims)) for tensor in declared}
+
+
+def test_nothing_but_models_lives_in_the_repository():
+    assert sorted(path.name for path in MODEL_REPOSITORY.iterdir()) == sorted(MODELS)
+    for name in STEPS:
+        files = [p.relative_to(MODEL_REPOSITORY / name).as_posix() for p in (MODEL_REPOSITORY / name).rglob("*")]
+        assert sorted(f for f in files if "__pycache__" not in f) == ["1", "1/model.py", "config.pbtxt"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_config_is_valid_protobuf_without_placeholders(name):
+    assert config(name).name == name
+    assert "${" not in (MODEL_REPOSITORY / name / "config.pbtxt").read_text()
+
+
+def test_the_ensemble_s_maps_are_identities():
+    for step in config("ensemble").ensemble_scheduling.step:
+        for mapping in (step.input_map, step.output_map):
+            assert all(key == value for key, value in mapping.items())
+
+
+def test_each_tensor_has_one_dtype_and_shape_from_end_to_end():
+    ensemble = config("ensemble")
+    known = tensors(ensemble.input)
+    for step in ensemble.ensemble_scheduling.step:
+        model = config(step.model_name)
+        inputs, outputs = tensors(model.input), tensors(model.output)
+        assert {name: known[name] for name in step.input_map} == {n: inputs[n] for n in step.input_map}
+        assert set(step.output_map) == set(outputs)
+        assert not set(step.output_map) & known.keys(), "a tensor has two sources"
+        known |= outputs
+    assert {t.name: known[t.name] for t in ensemble.output} == tensors(ensemble.output)
+
+
+def test_a_step_s_inputs_are_all_fed_or_optional():
+    for step in config("ensemble").ensemble_scheduling.step:
+        missing = {t.name for t in config(step.model_name).input if not t.optional} - set(step.input_map)
+        assert not missing
+
+
+def test_the_fields_in_the_code_are_the_inputs_of_the_ensemble_and_of_preprocessing():
+    declared = {
+        name: (model_config_pb2.DataType.Value(f"TYPE_{field.datatype}".replace("BYTES", "STRING")), shape(field))
+        for name, field in FIELDS.items()
+    }
+    for name in ("ensemble", "preprocessing"):
+        assert tensors(config(name).input) == declared
+        assert all(tensor.optional for tensor in config(name).input)
+
+
+def shape(field):
+    return (-1,) if field.many else (1,)
+
+
+def test_postprocessing_keeps_the_order_of_a_stream():
+    """One instance and no dynamic batching: order and the sight of a cancelled request rest on it."""
+    post = config("postprocessing")
+    assert [group.count for group in post.instance_group] == [1]
+    assert not post.HasField("dynamic_batching")
+    assert post.model_transaction_policy.decoupled
+
+
+def test_batch_sizes_fit_together():
+    assert len({config(name).max_batch_size for name in MODELS}) == 1
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_an_adapter_is_some_40_lines(name):
+    assert len((MODEL_REPOSITORY / name / "1/model.py").read_text().splitlines()) <= 42
+
+
+def sources():
+    yield from (ROOT / "llm_ensemble").rglob("*.py")
+    yield from (ROOT / "build_scripts").rglob("*.py")
+
+
+def test_one_module_speaks_pb_utils():
+    speakers = [path for path in sources() if "import triton_python_backend_utils" in path.read_text()]
+    assert [path.name for path in speakers] == ["triton.py"]
+
+
+@pytest.mark.parametrize("path", [*sources()], ids=lambda path: path.name)
+def test_files_and_functions_stay_small(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 260
+    functions = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = {f.name: f.end_lineno - f.lineno + 1 for f in functions}
+    assert [name for name, length in lengths.items() if length > 50] == []

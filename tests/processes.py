@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What /proc says of a server's processes."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Process:
+    pid: int
+    command: str
+
+    @property
+    def cpu_seconds(self):
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def mapped(self):
+        """The files mapped into its memory."""
+        lines = Path(f"/proc/{self.pid}/maps").read_text().splitlines()
+        return {line.split(maxsplit=5)[5] for line in lines if line.count(" ") > 5 and "/" in line}
+
+
+def descendants(pid):
+    """The process itself and everything it started."""
+    found = [Process(pid, Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode())]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += descendants(int(child))
+    return found
