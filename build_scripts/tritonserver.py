@@ -11,6 +11,7 @@ import importlib.util
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -63,6 +64,14 @@ class Ports:
     def http_url(self) -> str:
         """The root of the HTTP API."""
         return f"http://{self.host}:{self.http}"
+
+
+def free_ports() -> Ports:
+    """Ports that nobody listens on, for a server that must not be in anybody's way."""
+    with socket.socket() as a, socket.socket() as b, socket.socket() as c:
+        for one in (a, b, c):
+            one.bind(("127.0.0.1", 0))
+        return Ports(*(one.getsockname()[1] for one in (a, b, c)))
 
 
 def find_installation() -> Installation:

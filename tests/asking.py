@@ -37,7 +37,9 @@ def generate_stream(server, prompt, **fields):
     """The events of /generate_stream."""
     status, text = post(server, "generate_stream", {"text_input": prompt, "stream": True, **fields})
     assert status == 200, text
-    return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")]
+    return [
+        json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")
+    ]
 
 
 def refusal(server, body, path="generate"):

@@ -2,13 +2,12 @@
 """What the tests share: the demo engine, built once a run, and one real tritonserver that serves it."""
 
 import os
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from build_scripts.tritonserver import ROOT, Ports, running
+from build_scripts.tritonserver import ROOT, free_ports, running
 
 
 def pytest_configure(config):
@@ -32,14 +31,6 @@ def demo_engine(build_python, tmp_path_factory) -> Path:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return output
-
-
-def free_ports() -> Ports:
-    """Three ports that nobody listens on."""
-    with socket.socket() as a, socket.socket() as b, socket.socket() as c:
-        for one in (a, b, c):
-            one.bind(("127.0.0.1", 0))
-        return Ports(*(one.getsockname()[1] for one in (a, b, c)))
 
 
 @pytest.fixture(scope="session")

@@ -108,7 +108,11 @@ class InferenceRequest:
     calls: list["InferenceRequest"] = []
 
     def __init__(self, model_name, requested_output_names, inputs):
-        self.model_name, self.requested_output_names, self.tensors = model_name, requested_output_names, inputs
+        self.model_name, self.requested_output_names, self.tensors = (
+            model_name,
+            requested_output_names,
+            inputs,
+        )
 
     def exec(self, decoupled=False):
         assert decoupled, "tensorrt_llm is decoupled: exec needs decoupled=True"

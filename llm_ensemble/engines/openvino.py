@@ -6,11 +6,14 @@ Facts seen on openvino-genai 2026.4.1, which the code rests on:
 - a read after each step gives that step's ids; an end token comes as the last id, with finish STOP;
 - cancel() takes effect in the next step, which must be run for it, and may leave an empty read behind;
 - a request that does not fit the KV cache ends with status IGNORED and nothing to read;
+- max_num_seqs does not bound the batch when prompts are split (dynamic_split_fuse, the default): 37
+  requests ran with 32 allowed. So who runs and who waits is decided here;
 - step() holds the GIL, so the thread that steps must let others in between steps.
 """
 
 from __future__ import annotations
 
+import collections
 import json
 import logging
 import os
@@ -54,10 +57,10 @@ class OpenVinoEngine:
         self._most_open = manifest.limits.max_batch_size + max_waiting
         self._pipeline = _load_pipeline(engine_dir / ENGINE, manifest)
         self._open: dict[int, _Open] = {}
-        self._arrived: list[_Open] = []
+        self._waiting: collections.deque[_Open] = collections.deque()
         self._closed = False
         self._failure: EngineError | None = None
-        self._stats = EngineStats(0, 0, 0.0)
+        self._kv_cache_usage = 0.0
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="openvino-engine", daemon=True)
         self._thread.start()
@@ -70,7 +73,7 @@ class OpenVinoEngine:
             if len(self._open) >= self._most_open:
                 raise Overloaded("Exceeds maximum queue size")
             entry = self._open[request.request_id] = _Open(request, on_tokens)
-            self._arrived.append(entry)
+            self._waiting.append(entry)
             self._changed.notify()
 
     def abort(self, request_id: int) -> None:
@@ -81,8 +84,9 @@ class OpenVinoEngine:
                 self._changed.notify()
 
     def stats(self) -> EngineStats:
-        """Read the load as of the last step."""
-        return self._stats
+        """Read the load; the cache's as of the last step."""
+        waiting = len(self._waiting)
+        return EngineStats(max(0, len(self._open) - waiting), waiting, self._kv_cache_usage)
 
     def close(self) -> None:
         """End every open request, stop the thread, free the pipeline."""
@@ -95,8 +99,8 @@ class OpenVinoEngine:
         """The engine's life: let newcomers in, let leavers out, step, hand out what came."""
         try:
             while self._wait_for_work():
-                self._admit()
-                self._cancel_aborted()
+                self._let_leavers_out()
+                self._let_newcomers_in()
                 self._pipeline.step()
                 self._deliver()
         except Exception:
@@ -109,13 +113,17 @@ class OpenVinoEngine:
             self._changed.wait_for(lambda: self._open or self._closed)
             return not self._closed
 
-    def _admit(self) -> None:
-        with self._changed:
-            arrived, self._arrived = self._arrived, []
-        for entry in arrived:
-            if entry.aborted:
+    def _let_leavers_out(self) -> None:
+        for entry in self._snapshot():
+            if entry.aborted and entry.handle:
+                entry.handle.cancel()
+            elif entry.aborted:
+                self._waiting.remove(entry)
                 self._end(entry, Tokens([], "cancelled"))
-                continue
+
+    def _let_newcomers_in(self) -> None:
+        while self._waiting and len(self._open) - len(self._waiting) < self._limits.max_batch_size:
+            entry = self._waiting.popleft()
             try:
                 entry.handle = self._add(entry.request)
             except Exception as error:  # the pipeline refused this one request
@@ -139,18 +147,11 @@ class OpenVinoEngine:
             config.rng_seed = sampling.seed
         return config
 
-    def _cancel_aborted(self) -> None:
-        for entry in self._snapshot():
-            if entry.aborted and entry.handle:
-                entry.handle.cancel()
-
     def _deliver(self) -> None:
         for entry in self._snapshot():
             if entry.handle:
                 self._deliver_one(entry, entry.handle)
-        metrics = self._pipeline.get_metrics()
-        running = min(metrics.scheduled_requests, len(self._open))
-        self._stats = EngineStats(running, len(self._open) - running, metrics.cache_usage / 100)
+        self._kv_cache_usage = self._pipeline.get_metrics().cache_usage / 100
 
     def _deliver_one(self, entry: _Open, handle: genai.GenerationHandle) -> None:
         outputs = handle.read() if handle.can_read() else {}
@@ -192,10 +193,15 @@ class OpenVinoEngine:
         self._hand_out(entry, tokens)
 
     def _end_all(self) -> None:
-        self._closed = True
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
         for entry in self._snapshot():
+            if entry.handle:
+                entry.handle.cancel()
             self._end(entry, Tokens([], error=self._failure) if self._failure else Tokens([], "cancelled"))
-        self._stats = EngineStats(0, 0, 0.0)
+        if not self._failure:
+            self._pipeline.step()  # the pipeline lets go of what was cancelled
 
 
 def _load_pipeline(folder: Path, manifest: Manifest) -> genai.ContinuousBatchingPipeline:

@@ -26,7 +26,9 @@ def tensors(declared):
 def test_nothing_but_models_lives_in_the_repository():
     assert sorted(path.name for path in MODEL_REPOSITORY.iterdir()) == sorted(MODELS)
     for name in STEPS:
-        files = [p.relative_to(MODEL_REPOSITORY / name).as_posix() for p in (MODEL_REPOSITORY / name).rglob("*")]
+        files = [
+            p.relative_to(MODEL_REPOSITORY / name).as_posix() for p in (MODEL_REPOSITORY / name).rglob("*")
+        ]
         assert sorted(f for f in files if "__pycache__" not in f) == ["1", "1/model.py", "config.pbtxt"]
 
 
@@ -63,7 +65,10 @@ def test_a_step_s_inputs_are_all_fed_or_optional():
 
 def test_the_fields_in_the_code_are_the_inputs_of_the_ensemble_and_of_preprocessing():
     declared = {
-        name: (model_config_pb2.DataType.Value(f"TYPE_{field.datatype}".replace("BYTES", "STRING")), shape(field))
+        name: (
+            model_config_pb2.DataType.Value(f"TYPE_{field.datatype}".replace("BYTES", "STRING")),
+            shape(field),
+        )
         for name, field in FIELDS.items()
     }
     for name in ("ensemble", "preprocessing"):
@@ -106,6 +111,8 @@ def test_one_module_speaks_pb_utils():
 def test_files_and_functions_stay_small(path):
     text = path.read_text()
     assert len(text.splitlines()) <= 260
-    functions = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [
+        n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
     lengths = {f.name: f.end_lineno - f.lineno + 1 for f in functions}
     assert [name for name, length in lengths.items() if length > 50] == []

@@ -12,12 +12,11 @@ import shutil
 
 import pytest
 
-from build_scripts.tritonserver import MODEL_REPOSITORY, running
+from build_scripts.tritonserver import MODEL_REPOSITORY, free_ports, running
 from llm_ensemble.prompt import load_tokenizer
 from tests.asking import GrpcStream, generate, joined
-from tests.conftest import free_ports
 
-TAP = '''
+TAP = """
 import importlib.util
 import json
 
@@ -42,8 +41,15 @@ def tapped(request):
 
 
 triton.chunk_sender = tapped
-'''
-OPENINGS = ["The server", "If you want to", "A package", "In this chapter,", "Naïve café – “日本語” 👩‍👩‍👧", "Note that"]
+"""
+OPENINGS = [
+    "The server",
+    "If you want to",
+    "A package",
+    "In this chapter,",
+    "Naïve café – “日本語” 👩‍👩‍👧",
+    "Note that",
+]
 PROMPTS = [f"{OPENINGS[i % len(OPENINGS)]} {i}" for i in range(200)]
 
 
@@ -67,9 +73,7 @@ def sampled(i):
 
 def stream_text(server, i):
     with GrpcStream(server) as stream:
-        asked = stream.ask(
-            text_input=PROMPTS[i], max_tokens=64, stream=True, request_id=str(i), **sampled(i)
-        )
+        asked = stream.ask(text_input=PROMPTS[i], max_tokens=64, stream=True, request_id=str(i), **sampled(i))
         return joined(asked)
 
 

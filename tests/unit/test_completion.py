@@ -63,7 +63,12 @@ def test_an_empty_completion_still_gives_one_last_response(byte_tokenizer):
 @pytest.mark.parametrize("streamed", [True, False])
 def test_a_stop_string_ends_the_stream_and_aborts_the_engine_once(byte_tokenizer, streamed):
     stream = Stream(byte_tokenizer, stream=streamed, stop_words=["END"])
-    responses = [stream.send("one E"), stream.send("ND two"), stream.send("three"), stream.send("", "cancelled")]
+    responses = [
+        stream.send("one E"),
+        stream.send("ND two"),
+        stream.send("three"),
+        stream.send("", "cancelled"),
+    ]
     answered = [response for response in responses if response]
     assert "".join(response.text for response in answered) == "one "
     assert answered[-1].finish == "stop"

@@ -70,5 +70,7 @@ def test_the_prompt_is_echoed_only_when_the_client_wants_it(preprocessor):
 
 
 def test_a_tokenizer_that_is_not_there_is_one_line_that_says_what_to_do(tmp_path):
-    with pytest.raises(EngineDirectoryError, match=r"tokenizer.json cannot be loaded .*build the engine again"):
+    with pytest.raises(
+        EngineDirectoryError, match=r"tokenizer.json cannot be loaded .*build the engine again"
+    ):
         load_tokenizer(tmp_path)

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""serve as an operator meets it: a process, its exit status, its one line when something is wrong."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from build_scripts.tritonserver import ROOT, Server, free_ports
+from tests.asking import generate, generate_stream, joined
+from tests.processes import descendants
+
+
+def serve_command(engine_dir, ports):
+    return [
+        *(sys.executable, "-m", "build_scripts.serve", "--engine-dir", str(engine_dir)),
+        *("--http-port", str(ports.http), "--grpc-port", str(ports.grpc)),
+        *("--metrics-port", str(ports.metrics)),
+    ]
+
+
+@contextlib.contextmanager
+def served(engine_dir, log, ports=None, **environ):
+    """A running `serve`, ready; killed on the way out if the test did not end it."""
+    ports = ports or free_ports()
+    environ = {**os.environ, **environ}
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            serve_command(engine_dir, ports), cwd=ROOT, stdout=file, stderr=file, env=environ
+        )
+    server = Server(process, ports)
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+def refused(engine_dir, ports=None, **environ):
+    """What `serve` says when it will not start."""
+    done = subprocess.run(
+        serve_command(engine_dir, ports or free_ports()),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **environ},
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_drains_what_runs_and_exits_0(demo_engine, tmp_path, number):
+    texts = []
+    with served(demo_engine, tmp_path / "log") as server:
+        whole = generate(server, "The server", max_tokens=400)["text_output"]
+        asking = threading.Thread(
+            target=lambda: texts.append(joined(generate_stream(server, "The server", max_tokens=400)))
+        )
+        asking.start()
+        time.sleep(0.1)
+        server.process.send_signal(number)
+        assert server.process.wait(40) == 0
+        asking.join()
+    assert texts == [whole]
+    assert "serve: stopped" in (tmp_path / "log").read_text()
+
+
+def test_nothing_is_left_behind_when_serve_is_killed(demo_engine, tmp_path):
+    with served(demo_engine, tmp_path / "log") as server:
+        started = [process.pid for process in descendants(server.process.pid)]
+        server.process.kill()
+        server.process.wait()
+        deadline = time.monotonic() + 30
+        while any(os.path.exists(f"/proc/{pid}") for pid in started) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert not [pid for pid in started if os.path.exists(f"/proc/{pid}")]
+
+
+def test_no_process_imports_torch(demo_engine, tmp_path):
+    """A torch that tells when it is imported comes first on every path."""
+    told = tmp_path / "imported"
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch/__init__.py").write_text(f"open({str(told)!r}, 'w').close()")
+    with served(demo_engine, tmp_path / "log", PYTHONPATH=str(tmp_path)) as server:
+        generate(server, "The server", max_tokens=4)
+        processes = descendants(server.process.pid)
+        assert len(processes) == 5  # serve, tritonserver, three steps
+        assert not [file for process in processes for file in process.mapped if "torch" in file.lower()]
+    assert not told.exists()
+
+
+def test_metrics_are_served_where_they_were_asked_for(server):
+    ports = server.ports
+    with urllib.request.urlopen(f"http://{ports.host}:{ports.metrics}/metrics", timeout=10) as answer:
+        assert b"nv_inference_request_success" in answer.read()
+
+
+def test_a_taken_port_is_one_line_that_names_it(demo_engine):
+    ports = free_ports()
+    with socket.socket() as taken:
+        taken.bind((ports.host, ports.grpc))
+        taken.listen()
+        line = refused(demo_engine, ports)
+    assert line == f"serve: port {ports.grpc} is taken: choose another with GRPC_PORT=..."
+
+
+def test_a_missing_engine_directory_is_one_line_that_says_how_to_get_one(tmp_path):
+    line = refused(tmp_path / "none")
+    assert line.startswith(f"serve: {tmp_path}/none is not an engine directory: manifest.json cannot be read")
+    assert "make build MODEL=... OUTPUT=" in line
+
+
+@pytest.fixture
+def copy(demo_engine, tmp_path):
+    """An engine directory to break."""
+    return shutil.copytree(demo_engine, tmp_path / "engine")
+
+
+def edit(folder, **changes):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda d: (d / "manifest.json").write_text("{"), "manifest.json is damaged"),
+        (lambda d: edit(d, schema=99), "has schema 99, this version reads 1"),
+        (
+            lambda d: edit(d, precision=8),
+            "manifest.json is damaged (Expected `str`, got `int` - at `$.precision`)",
+        ),
+        (lambda d: edit(d, engine="abacus"), "is for engine 'abacus'; this version serves openvino"),
+        (lambda d: (d / "engine/openvino_model.bin").unlink(), "has no engine/openvino_model.bin"),
+        (lambda d: (d / "tokenizer/tokenizer.json").unlink(), "has no tokenizer/tokenizer.json"),
+        (
+            lambda d: (d / "tokenizer/tokenizer.json").open("a").write(" "),
+            "is not the tokenizer the engine was",
+        ),
+    ],
+)
+def test_a_broken_engine_directory_is_one_line_that_says_what(copy, damage, told):
+    damage(copy)
+    line = refused(copy)
+    assert line.startswith("serve: ")
+    assert told in line
+
+
+def test_a_malformed_setting_is_one_line_that_names_it(demo_engine):
+    line = refused(demo_engine, MAX_WAITING="many")
+    assert line == "serve: MAX_WAITING must be a whole number of requests, not 'many'"
+
+
+def test_an_engine_that_cannot_be_loaded_ends_serve_and_the_log_says_why(copy, tmp_path):
+    (copy / "engine/openvino_model.bin").write_bytes(b"")
+    done = subprocess.run(
+        serve_command(copy, free_ports()), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "cannot be loaded" in done.stdout + done.stderr
+    assert done.stderr.splitlines()[-1].startswith("serve: tritonserver ended by itself")
+
+
+def test_numpy_2_is_refused_before_it_can_crash_a_step(demo_engine, tmp_path):
+    (tmp_path / "numpy-2.1.0.dist-info").mkdir()
+    (tmp_path / "numpy-2.1.0.dist-info/METADATA").write_text("Name: numpy\nVersion: 2.1.0\n")
+    line = refused(demo_engine, PYTHONPATH=str(tmp_path))
+    assert line.startswith("serve: numpy 2.1.0 makes Triton's Python backend crash on strings: pip install")
