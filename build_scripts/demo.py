@@ -16,17 +16,21 @@ import queue
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tritonclient.grpc as grpcclient
+from tritonclient.utils import triton_to_np_dtype
 
 from build_scripts.preflight import PreflightError, preflight
 from build_scripts.tritonserver import Server, TritonError, free_ports, running
 
+Response = dict[str, Any]  # the ensemble's outputs by name
+
 MAX_TOKENS = 48
+SECONDS = 60  # a client of ours waits no longer for the next response
 
 
 def main() -> int:
@@ -54,78 +58,73 @@ def _demo(engine_dir: Path) -> None:
         started = time.monotonic()
         server.wait_ready()
         _say(f"ready after {time.monotonic() - started:.1f} s\n")
-        _http(server, "The package manager")
-        _http_stream(server, "When the server starts,")
-        _grpc_stream(server, "In this chapter,")
+        _show("HTTP /generate", "The package manager", _http(server, "generate"))
+        _show("HTTP /generate_stream, sampled", "When the server starts,", _http(server, "generate_stream"))
+        _show("gRPC, streamed, up to the first full stop", "In this chapter,", _grpc(server))
         _say("\nstopping ... ")
     _say("stopped\n")
 
 
-def _http(server: Server, prompt: str) -> None:
-    _say(f"\nPOST {server.ports.http_url}/v2/models/ensemble/generate\n{prompt}|")
-    with _post(server, "generate", {"text_input": prompt, "max_tokens": MAX_TOKENS}) as answer:
-        _end(json.load(answer))
+def _show(how: str, prompt: str, ask: Callable[[str], Iterable[Response]]) -> None:
+    """Show the text as it comes, and at its end the reason and the usage."""
+    _say(f"\n{how}\n  {prompt}|")
+    tokens = 0
+    for response in ask(prompt):
+        _say(response["text_output"].replace("\n", "\n  "))
+        tokens += response["num_output_tokens"]
+    _say(f"\n[{response['finish_reason']} after {tokens} tokens, prompt {response['num_input_tokens']}]\n")
 
 
-def _http_stream(server: Server, prompt: str) -> None:
-    _say(f"\nPOST {server.ports.http_url}/v2/models/ensemble/generate_stream\n{prompt}|")
-    body = {"text_input": prompt, "max_tokens": MAX_TOKENS, "stream": True}
-    with _post(server, "generate_stream", {**body, "temperature": 0.7, "top_p": 0.9, "seed": 7}) as answer:
-        for line in answer:
-            if line.startswith(b"data: "):
-                _end(json.loads(line.removeprefix(b"data: ")))
+def _http(server: Server, path: str) -> Callable[[str], Iterator[Response]]:
+    def ask(prompt: str) -> Iterator[Response]:
+        fields: Response = {"text_input": prompt, "max_tokens": MAX_TOKENS}
+        if path == "generate_stream":
+            fields |= {"stream": True, "temperature": 0.7, "top_p": 0.9, "seed": 7}
+        url = f"{server.ports.http_url}/v2/models/ensemble/{path}"
+        request = urllib.request.Request(url, json.dumps(fields).encode())
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+            for line in filter(None, map(bytes.strip, answer)):
+                yield json.loads(line.removeprefix(b"data: "))
+
+    return ask
 
 
-def _grpc_stream(server: Server, prompt: str) -> None:
-    _say(
-        f"\ngRPC ModelStreamInfer {server.ports.host}:{server.ports.grpc}, until the first full stop\n{prompt}|"
-    )
-    for response in _grpc_responses(
-        server, text_input=prompt, max_tokens=MAX_TOKENS, stream=True, stop_words="."
-    ):
-        _end(response)
+def _grpc(server: Server) -> Callable[[str], Iterator[Response]]:
+    def ask(prompt: str) -> Iterator[Response]:
+        answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
+        address = f"{server.ports.host}:{server.ports.grpc}"
+        fields = {"text_input": prompt, "max_tokens": MAX_TOKENS, "stream": True, "stop_words": "."}
+        with contextlib.closing(grpcclient.InferenceServerClient(address)) as client:
+            client.start_stream(lambda result, error: answers.put((result, error)))
+            client.async_stream_infer("ensemble", [_tensor(*field) for field in fields.items()])
+            finish = ""
+            while not finish:
+                result, error = answers.get(timeout=SECONDS)
+                if error:
+                    raise TritonError(error.message())
+                yield (response := _values(result))
+                finish = response["finish_reason"]
+            client.stop_stream()
 
-
-def _grpc_responses(server: Server, **fields: Any) -> Iterator[dict[str, Any]]:
-    answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
-    with contextlib.closing(
-        grpcclient.InferenceServerClient(f"{server.ports.host}:{server.ports.grpc}")
-    ) as client:
-        client.start_stream(lambda result, error: answers.put((result, error)))
-        client.async_stream_infer("ensemble", [_tensor(name, value) for name, value in fields.items()])
-        finish = ""
-        while not finish:
-            result, error = answers.get(timeout=60)
-            if error:
-                raise TritonError(error.message())
-            response = {name: result.as_numpy(name)[0, 0] for name in ("text_output", "finish_reason")}
-            finish = response["finish_reason"].decode()
-            counts = {
-                name: int(result.as_numpy(name)[0, 0]) for name in ("num_input_tokens", "num_output_tokens")
-            }
-            yield {"text_output": response["text_output"].decode(), "finish_reason": finish, **counts}
-        client.stop_stream()
+    return ask
 
 
 def _tensor(name: str, value: Any) -> grpcclient.InferInput:
-    array = np.array([[value.encode() if isinstance(value, str) else value]])
-    datatype = {"b": "BOOL", "i": "INT32", "S": "BYTES"}[array.dtype.kind]
-    array = array.astype({"BOOL": np.bool_, "INT32": np.int32, "BYTES": np.object_}[datatype])
+    """A field as an input of shape [1, 1]."""
+    datatype = {str: "BYTES", bool: "BOOL", int: "INT32"}[type(value)]
+    raw = value.encode() if isinstance(value, str) else value
     tensor = grpcclient.InferInput(name, [1, 1], datatype)
-    tensor.set_data_from_numpy(array)
+    tensor.set_data_from_numpy(np.array([[raw]], dtype=triton_to_np_dtype(datatype)))
     return tensor
 
 
-def _post(server: Server, path: str, body: dict[str, Any]) -> Any:
-    url = f"{server.ports.http_url}/v2/models/ensemble/{path}"
-    return urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode()), timeout=60)
-
-
-def _end(response: dict[str, Any]) -> None:
-    """Show a response's text, and with the last its reason and usage."""
-    _say(response["text_output"])
-    if reason := response["finish_reason"]:
-        _say(f"\n[{reason}; prompt {response['num_input_tokens']} tokens]\n")
+def _values(result: Any) -> Response:
+    """A response's outputs of shape [1, 1] as Python values."""
+    names = ("text_output", "finish_reason", "num_input_tokens", "num_output_tokens")
+    values = {name: result.as_numpy(name)[0, 0] for name in names}
+    return {
+        name: value.decode() if isinstance(value, bytes) else int(value) for name, value in values.items()
+    }
 
 
 def _say(text: str) -> None:

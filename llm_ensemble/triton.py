@@ -82,7 +82,7 @@ def _prepared_response(result: Prepared | Exception) -> Any:
 
 
 def error_response(error: Exception) -> Any:
-    """The response for an exception: the caller's fault told in full, ours in one neutral line and the log."""
+    """The response for an exception: the caller's fault in full; ours in one neutral line, and logged."""
     if isinstance(error, RequestError):
         return _error(str(error), pb_utils.TritonError.INVALID_ARG)
     if isinstance(error, Overloaded):

@@ -47,7 +47,7 @@ OPENINGS = [
     "If you want to",
     "A package",
     "In this chapter,",
-    "Naïve café – “日本語” 👩‍👩‍👧",
+    "Naïve café — “日本語” 👩‍👩‍👧",
     "Note that",
 ]
 PROMPTS = [f"{OPENINGS[i % len(OPENINGS)]} {i}" for i in range(200)]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from build_scripts.tritonserver import MODEL_REPOSITORY
+from llm_ensemble.errors import Overloaded
 from llm_ensemble.request import Chunk, TextOptions, request_from_wire, to_wire
 from tests import fake_pb_utils
 from tests.fake_pb_utils import Request, Tensor
@@ -133,9 +134,6 @@ def test_postprocessing_answers_a_broken_order_with_internal(load, byte_tokenize
 
 
 def test_overload_is_unavailable_in_triton_s_words(load):
-    from llm_ensemble import triton
-    from llm_ensemble.errors import Overloaded
-
     load("postprocessing")
     triton = importlib.import_module("llm_ensemble.triton")
     response = triton.error_response(Overloaded("Exceeds maximum queue size"))

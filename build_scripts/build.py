@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Hugging Face checkpoint to an engine directory that can be served without a GPU.
+
+    python -m build_scripts.build --model facebook/opt-125m --precision int8 --output engines/opt-125m
+
+Stage by stage, each a file beside this one: fetch, tokenizer, export, compress, verify; the manifest comes
+last. Exits with 0, with 1 and one line `build: ...` that says what to do, with 130 on Ctrl-C and 143 on
+SIGTERM. OUTPUT is touched only by a build that succeeded.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from build_scripts.build_error import BuildError
+from build_scripts.checkpoint import read_checkpoint
+from build_scripts.fetch import fetch
+from build_scripts.order import Order, parse
+from build_scripts.progress import Interrupted, Progress
+from build_scripts.staging import Staging
+from llm_ensemble.manifest import ENGINE, TOKENIZER, write_manifest
+
+STAGES = 5
+
+
+def build(order: Order, progress: Progress) -> None:
+    """Build the engine directory `order` describes, all of it or nothing. Raises BuildError."""
+    with Staging(order.output) as staging:
+        build_in(staging.folder, order, progress)
+        staging.publish()
+
+
+def build_in(folder: Path, order: Order, progress: Progress) -> None:
+    """The stages. Each imports its libraries when it runs, so that a refusal takes no seconds of imports."""
+    with progress.stage("fetch", order.model, quiet=False):
+        checkpoint = read_checkpoint(fetch(order.model))
+        limits = order.limits(checkpoint.positions)
+    with progress.stage("tokenizer", "tokenizer.json"):
+        from build_scripts.tokenizer import write_tokenizer
+
+        tokenizer = write_tokenizer(checkpoint.folder, folder / TOKENIZER)
+        sample = tokenizer.sample_ids[: checkpoint.positions]
+    with progress.stage("export", checkpoint.architecture):
+        from build_scripts.export import export
+
+        reference = export(checkpoint, sample, folder / ENGINE, full_precision=order.precision == "fp32")
+        shutil.copy(folder / ENGINE / "generation_config.json", folder / TOKENIZER)
+    with progress.stage("weights", order.precision):
+        from build_scripts.compress import compress
+
+        compress(folder / ENGINE, order.precision, checkpoint.config)
+    with progress.stage("verify", "logits against transformers'"):
+        from build_scripts.describe import describe
+        from build_scripts.verify import verify
+
+        distance = verify(folder / ENGINE, order.precision, sample, reference)
+        progress.note(f"{distance:.2g} of their spread apart")
+        write_manifest(folder, describe(folder, order, checkpoint, limits, tokenizer))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one build from the command line; returns the exit status."""
+    try:
+        order = parse(arguments)
+    except BuildError as error:
+        return _say(str(error), 1)
+    progress = Progress(STAGES)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, progress.interrupt)
+    try:
+        build(order, progress)
+    except (Exception, Interrupted) as error:
+        return _report(progress.interrupted or error, progress)
+    progress.drop_log()
+    sys.stdout.write(f"{order.output} is ready: make serve ENGINE_DIR={order.output}\n")
+    return 0
+
+
+def _report(error: BaseException, progress: Progress) -> int:
+    """Say what stopped the build; where libraries failed, after the end of what they had to say."""
+    if not isinstance(error, (BuildError, Interrupted)):
+        sys.stderr.write(progress.tail())
+        progress.keep_traceback()
+        reason = " ".join(str(error).split())[:300]
+        return _say(f"{type(error).__name__}: {reason} (everything is in {progress.log})", 1)
+    progress.drop_log()
+    if isinstance(error, Interrupted):
+        return _say("interrupted: nothing was written", 128 + error.number)
+    return _say(str(error), 1)
+
+
+def _say(line: str, status: int) -> int:
+    sys.stderr.write(f"build: {line}\n")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

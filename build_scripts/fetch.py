@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""First step of a build: find the checkpoint, in a local folder or on the Hugging Face hub.
+
+Knows which files of a hub repository a build reads; reads none of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from build_scripts.build_error import BuildError
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A checkpoint on this machine: its folder, the name to serve it under, the hub commit if it has one."""
+
+    folder: Path
+    name: str
+    revision: str | None
+
+
+def fetch(model: str) -> Source:
+    """Return the checkpoint called `model`: a local folder if there is one, else a hub repository.
+
+    Raises BuildError when there is neither, no network, or no permission.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return Source(folder, folder.resolve().name, None)
+    if folder.exists():
+        raise BuildError(f"{model} is a file: give the checkpoint's folder")
+    if not _is_hub_name(model):
+        raise BuildError(
+            f"{model}: no such folder, and no Hugging Face hub name either (those look like owner/name)"
+        )
+    return _from_hub(model)
+
+
+def wanted_files(names: Iterable[str]) -> list[str]:
+    """Of a hub repository's files, those a build reads: one set of weights, the JSON files, the tokenizer.
+
+    Weights come as safetensors where there are any, else as PyTorch's own .bin (as of facebook/opt-125m).
+    Files in subfolders are other formats of the same model, and consolidated.safetensors a second copy.
+    """
+    top = [name for name in names if "/" not in name]
+    weights = [name for name in top if name.startswith("model") and name.endswith(".safetensors")]
+    weights = weights or [name for name in top if name.startswith("pytorch_model") and name.endswith(".bin")]
+    small = (".json", ".txt", ".model", ".jinja")
+    return weights + [name for name in top if name.endswith(small)]
+
+
+def _is_hub_name(model: str) -> bool:
+    owner, _, name = model.partition("/")
+    parts = [owner, name] if name else [owner]
+    allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+    return all(part and set(part) <= allowed and part[0] not in "-." for part in parts)
+
+
+def _from_hub(model: str) -> Source:
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    import httpx
+    from huggingface_hub import HfApi, errors, snapshot_download
+
+    try:
+        try:
+            files = wanted_files(f.rfilename for f in HfApi().model_info(model, timeout=20).siblings or [])
+            folder = Path(snapshot_download(model, allow_patterns=files))
+        except (httpx.TransportError, errors.OfflineModeIsEnabled):
+            folder = Path(snapshot_download(model, local_files_only=True))  # fetched by an earlier build
+        return Source(folder, model, folder.name)  # the cache calls a snapshot's folder by its commit
+    except errors.GatedRepoError as error:
+        raise BuildError(
+            f"{model} is gated: accept its terms on the hub and set HF_TOKEN to your token"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise BuildError(
+            f"{model}: no such folder, and the hub shows no such model (a private one needs HF_TOKEN)"
+        ) from error
+    except (errors.LocalEntryNotFoundError, httpx.TransportError) as error:
+        raise BuildError(
+            f"{model}: no such folder, and no hub to be reached: check the network or give a local folder"
+        ) from error
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        advice = "check HF_TOKEN" if status in (401, 403) else "try again later"
+        raise BuildError(f"{model}: the hub answered {status}: {advice}, or give a local folder") from error

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a build shows: one line a stage on stdout, and everybody else's output in a log.
+
+The exporting libraries (torch, transformers, OpenVINO's C++ parts) write dozens of warnings to both streams,
+so a stage runs with file descriptors 1 and 2 pointing at the log. Knows nothing of what the stages do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class Interrupted(BaseException):
+    """The build was asked to stop, by signal `number`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Progress:
+    """Counts the stages of one build and shows them; `total` is how many there will be."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.number = 0
+        self.notes: list[str] = []
+        self.interrupted: Interrupted | None = None
+        handle, name = tempfile.mkstemp(prefix="build-", suffix=".log")
+        os.close(handle)
+        self.log = Path(name)
+
+    @contextlib.contextmanager
+    def stage(self, name: str, subject: str, *, quiet: bool = True) -> Iterator[None]:
+        """Show `[3/5] export … done in 3.2 s`; what libraries write goes to the log if `quiet`."""
+        self.number += 1
+        self.notes = []
+        self._write(f"[{self.number}/{self.total}] {name:<9} {subject} … ")
+        start = time.monotonic()
+        outcome = "failed after"
+        try:
+            with self._quieted() if quiet else contextlib.nullcontext():
+                yield
+            if self.interrupted is not None:
+                raise self.interrupted
+            outcome = "done in"
+        except Interrupted:
+            outcome = "stopped after"
+            raise
+        finally:
+            notes = "".join(f"  ({note})" for note in self.notes)
+            self._write(f" {outcome} {time.monotonic() - start:.1f} s{notes}\n")
+
+    def note(self, text: str) -> None:
+        """Add a figure to the line of the stage that runs."""
+        self.notes.append(text)
+
+    def interrupt(self, number: int, _: object) -> None:
+        """Handle a signal. C++ code below a stage may swallow what is raised, so it is kept as well.
+
+        A second signal is ignored, for the first is cleaning up.
+        """
+        if self.interrupted is None:
+            self.interrupted = Interrupted(number)
+            raise self.interrupted
+
+    def keep_traceback(self) -> None:
+        """Append the exception being handled to the log."""
+        with self.log.open("a", encoding="utf-8") as log:
+            log.write(traceback.format_exc())
+
+    def tail(self, lines: int = 12) -> str:
+        """The log's last lines, each ending with a newline; empty when nothing was written."""
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        return "".join(f"  | {line}\n" for line in text.splitlines()[-lines:])
+
+    def drop_log(self) -> None:
+        """Remove the log of a build that needs none."""
+        self.log.unlink(missing_ok=True)
+
+    def _write(self, text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    @contextlib.contextmanager
+    def _quieted(self) -> Iterator[None]:
+        """Descriptors, not sys.stdout: C++ writes to descriptors."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        kept = os.dup(1), os.dup(2)
+        log = os.open(self.log, os.O_WRONLY | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for descriptor, copy in zip((1, 2), kept, strict=True):
+                os.dup2(copy, descriptor)
+                os.close(copy)

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where builds run: an environment of their own, with torch, which the serving one of these tests has not."""
+
+import os
+import subprocess
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+BUILD_PYTHON = os.environ.get("BUILD_PYTHON", str(ROOT / ".venv-build/bin/python"))
+
+
+def run_in_build_environment(*arguments, **options) -> subprocess.CompletedProcess[str]:
+    """Run the build environment's Python in the repository, all output captured."""
+    command = [BUILD_PYTHON, *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, **options)
