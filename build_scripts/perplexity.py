@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well built engines predict a text: the price of each precision, as a Markdown table.
 
-    python -m build_scripts.perplexity engines/demo-fp16 engines/demo-int4 --text models/demo/heldout.txt
+    python -m build_scripts.perplexity engines/demo-fp16 engines/demo-int4 --text heldout.txt
 
 Teacher forcing through the IR that is served, in float32 arithmetic (see ir.py). The text is read in windows
 of 512 tokens (fewer where the engine holds fewer), each half a window further on, and scored where it was not

@@ -12,8 +12,11 @@ from llm_ensemble.request import Chunk, Request, TextOptions
 
 SendChunk = Callable[[Chunk], None]
 
-# A plain request wants one answer, so its chunks are gathered; but a chunk must travel now and then, for
-# it is what shows postprocessing a stop string or a client that has left.
+# A chunk costs the server far more than a token costs a small engine, so tokens that come faster than
+# anybody can read travel together; a stream's first goes at once.
+STREAM_SECONDS = 0.01
+# A plain request wants one answer, but a chunk must travel now and then: it is what shows postprocessing
+# a stop string or a client that has left.
 GATHER_SECONDS = 0.1
 
 
@@ -49,10 +52,10 @@ class Stream:
         self._number = number
         self._text: TextOptions | None = text
         self._send = send
-        self._patience = 0.0 if text.stream else GATHER_SECONDS
+        self._patience = STREAM_SECONDS if text.stream else GATHER_SECONDS
         self._sequence = 0
         self._token_ids: list[int] = []
-        self._sent_at = time.monotonic()
+        self._sent_at = 0.0 if text.stream else time.monotonic()
 
     def add(self, tokens: Tokens) -> None:
         """Take what an engine step gave; send it if it is time."""

