@@ -2,6 +2,7 @@
 """The committed config.pbtxt files: valid protobuf, final, and of one mind with each other and the code."""
 
 import ast
+import subprocess
 
 import pytest
 from google.protobuf import text_format
@@ -21,6 +22,16 @@ def config(name):
 
 def tensors(declared):
     return {tensor.name: (tensor.data_type, tuple(tensor.dims)) for tensor in declared}
+
+
+def test_every_model_has_a_version_in_a_fresh_clone():
+    """git keeps no empty folder, and Triton takes no model without a version folder."""
+    listed = subprocess.run(
+        ["git", "ls-files", "model_repository"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert {f"model_repository/{name}/1" for name in MODELS} <= {
+        path.rpartition("/")[0] for path in listed.stdout.splitlines()
+    }
 
 
 def test_nothing_but_models_lives_in_the_repository():
