@@ -130,8 +130,9 @@ def test_the_same_seed_gives_the_same_ids(engine):
     assert ids(2**64 - 1) == ids(2**64 - 1) != ids(3)
 
 
-def test_top_k_and_top_p_narrow_the_choice_down_to_the_greedy_one(engine):
+def test_temperature_top_k_and_top_p_narrow_the_choice_down_to_the_greedy_one(engine):
     greedy = Asked(engine, 1).ids()
+    assert Asked(engine, 1, greedy=False, temperature=0.001, seed=1).ids() == greedy
     assert Asked(engine, 1, greedy=False, temperature=5.0, top_k=1, seed=1).ids() == greedy
     assert Asked(engine, 1, greedy=False, temperature=1.0, top_p=1e-6, seed=1).ids() == greedy
     assert Asked(engine, 1, greedy=False, temperature=5.0, seed=1).ids() != greedy

@@ -3,6 +3,7 @@
 
 import importlib
 import importlib.util
+import logging
 import sys
 
 import numpy as np
@@ -139,3 +140,11 @@ def test_overload_is_unavailable_in_triton_s_words(load):
     response = triton.error_response(Overloaded("Exceeds maximum queue size"))
     assert response.error().code() == fake_pb_utils.TritonError.UNAVAILABLE
     assert response.error().message() == "Exceeds maximum queue size"
+
+
+@pytest.mark.parametrize(("level", "as_what"), [("INFO", "info"), ("WARNING", "warn"), ("ERROR", "error")])
+def test_every_level_of_our_log_reaches_triton_s(load, level, as_what):
+    load("postprocessing")
+    triton = importlib.import_module("llm_ensemble.triton")
+    triton._TritonLog().handle(logging.LogRecord("ours", logging.getLevelName(level), "", 0, "said", (), None))
+    assert fake_pb_utils.Logger.lines == [(as_what, "said")]
