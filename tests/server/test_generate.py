@@ -1,6 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-import time
-
 import pytest
 
 from tests.asking import GrpcStream, generate, generate_stream, joined
@@ -83,23 +81,3 @@ def test_the_prompt_comes_first_when_asked_for(server):
 
 def test_max_tokens_defaults_to_the_manifest_s(server):
     assert generate(server, PROMPT)["num_output_tokens"] <= 128
-
-
-def test_a_client_that_leaves_frees_its_place(server):
-    """Three clients leave early; the engine, which would be busy with them, is idle soon after."""
-    for _ in range(3):
-        with GrpcStream(server) as stream:
-            next(stream.ask(text_input=PROMPT, max_tokens=480, stream=True, temperature=1.0))
-    before = engine_cpu(server)
-    time.sleep(1.0)
-    before = engine_cpu(server)
-    time.sleep(0.5)
-    assert engine_cpu(server) - before < 0.1
-
-
-def engine_cpu(server):
-    """CPU seconds the engine's process has used."""
-    from tests.processes import descendants
-
-    (engine,) = [p for p in descendants(server.process.pid) if "tensorrt_llm" in p.command]
-    return engine.cpu_seconds

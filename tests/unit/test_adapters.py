@@ -146,5 +146,7 @@ def test_overload_is_unavailable_in_triton_s_words(load):
 def test_every_level_of_our_log_reaches_triton_s(load, level, as_what):
     load("postprocessing")
     triton = importlib.import_module("llm_ensemble.triton")
-    triton._TritonLog().handle(logging.LogRecord("ours", logging.getLevelName(level), "", 0, "said", (), None))
+    triton._TritonLog().handle(
+        logging.LogRecord("ours", logging.getLevelName(level), "", 0, "said", (), None)
+    )
     assert fake_pb_utils.Logger.lines == [(as_what, "said")]
