@@ -24,14 +24,14 @@ from llm_ensemble.request import Chunk, Request, chunk_from_wire, request_from_w
 log = logging.getLogger(__name__)
 
 # Request parameters that are Triton's own, not a misspelt field of ours.
-TRITON_PARAMETERS = ("triton_", "sequence_", "binary_data_output", "priority", "timeout")
+TRITON_PARAMETERS = {"sequence_id", "sequence_start", "sequence_end", "binary_data_output"}
 ENGINE_MODEL = "tensorrt_llm"
 
 
 def read_fields(request: Any) -> Fields:
     """A request's inputs as checked Python values, by field name; raises RequestError."""
     for name in json.loads(request.parameters() or "{}"):
-        if not name.startswith(TRITON_PARAMETERS):
+        if name not in TRITON_PARAMETERS and not name.startswith("triton_"):
             raise refuse_unknown(name)
     return {tensor.name(): check_field(tensor.name(), _values(tensor)) for tensor in request.inputs()}
 

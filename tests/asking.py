@@ -78,11 +78,11 @@ class GrpcStream:
         self._client.stop_stream(cancel_requests=self._under_way)
         self._client.close()
 
-    def ask(self, *tensors, request_id="", **fields):
+    def ask(self, *tensors, request_id="", options=None, **fields):
         """Send one request; its responses, as dicts of Python values, as they come."""
         inputs = [*tensors]
         inputs += [tensor(n, v if isinstance(v, list) else [v]) for n, v in fields.items()]
-        self._client.async_stream_infer("ensemble", inputs, request_id=request_id)
+        self._client.async_stream_infer("ensemble", inputs, request_id=request_id, **(options or {}))
         self._under_way = True
         while True:
             result, error = self._answers.get(timeout=SECONDS)

@@ -123,7 +123,8 @@ class OpenVinoEngine:
             if entry.aborted and entry.handle:
                 entry.handle.cancel()
             elif entry.aborted:
-                self._waiting.remove(entry)
+                with self._changed:
+                    self._waiting.remove(entry)
                 self._end(entry, Tokens([], "cancelled"))
 
     def _let_newcomers_in(self) -> None:

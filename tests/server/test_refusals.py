@@ -26,6 +26,9 @@ OURS = "in ensemble 'ensemble', "
         ({"text_input": "word " * 600}, "text_input: "),
         ({"text_input": "a", "temprature": 1}, "temprature: unknown field; did you mean temperature?"),
         ({"text_input": "a", "parameters": {"n": 2}}, "n: unknown field; the fields are "),
+        # Over gRPC and /infer these are Triton's own; as JSON keys nobody would act on them.
+        ({"text_input": "a", "timeout": 5}, "timeout: unknown field"),
+        ({"text_input": "a", "priority": 1}, "priority: unknown field"),
         ({"text_input": "a", "temperature": -1}, "temperature: got -1, must be at least 0 and at most 100"),
         ({"text_input": "a", "top_p": 0}, "top_p: got 0, must be above 0 and at most 1"),
         ({"text_input": "a", "top_k": -1}, "top_k: got -1, must be at least 0"),
@@ -70,6 +73,14 @@ def grpc_refusal(server, *tensors, **fields):
 def test_over_grpc_our_message_is_the_same(server):
     assert grpc_refusal(server, tensor("text_input", [b"\xff"])).startswith(OURS + "text_input: not UTF-8")
     assert grpc_refusal(server, text_input="a", max_tokens=0).startswith(OURS + "max_tokens: got 0")
+
+
+@pytest.mark.parametrize(
+    "option", [{"timeout": 10**8}, {"priority": 1}, {"enable_empty_final_response": True}]
+)
+def test_triton_s_own_request_options_are_no_unknown_fields(server, option):
+    with GrpcStream(server) as stream:
+        assert list(stream.ask(text_input="a", max_tokens=1, options=option))
 
 
 def test_over_grpc_triton_refuses_wrong_types_and_unknown_inputs_by_name(server):
