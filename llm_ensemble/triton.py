@@ -132,14 +132,12 @@ def end(request: Any, response: Any | None = None) -> None:
 
 
 def text_response(text: Text) -> Any:
-    """A Text as the ensemble's outputs, each of shape [1, 1]."""
+    """A Text as the ensemble's outputs, each of shape [1, 1], but log probabilities: nobody asked."""
     tensors = [
         _bytes("text_output", text.text),
         _bytes("finish_reason", text.finish),
         pb_utils.Tensor("num_input_tokens", np.array([[text.num_input_tokens]], dtype=np.int32)),
         pb_utils.Tensor("num_output_tokens", np.array([[text.num_output_tokens]], dtype=np.int32)),
-        pb_utils.Tensor("cum_log_probs", np.zeros((1, 1), dtype=np.float32)),
-        pb_utils.Tensor("output_log_probs", np.zeros((1, 0), dtype=np.float32)),
     ]
     return pb_utils.InferenceResponse(output_tensors=tensors)
 

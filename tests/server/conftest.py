@@ -2,8 +2,8 @@
 """A server whose engine step is the real one with a tap on it.
 
 What the engine made does not reach a client, so the tap writes each chunk down, by request id, on its way to
-postprocessing. For a request without id, or whose id begins with "slow", it also takes its time, so that a test can do
-something while the engine works: the demo model alone would be done before a client could leave.
+postprocessing. For a request without id, or whose id begins with "slow", it also takes its time, so that a
+test can do something while the engine works: the demo model alone would be done before a client could leave.
 """
 
 import json
