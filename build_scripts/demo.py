@@ -58,9 +58,9 @@ def _demo(engine_dir: Path) -> None:
         started = time.monotonic()
         server.wait_ready()
         _say(f"ready after {time.monotonic() - started:.1f} s\n")
-        _show("HTTP /generate", "The package manager", _http(server, "generate"))
-        _show("HTTP /generate_stream, sampled", "When the server starts,", _http(server, "generate_stream"))
-        _show("gRPC, streamed, up to the first full stop", "In this chapter,", _grpc(server))
+        _show("HTTP /generate", "To change the settings,", _http(server, "generate"))
+        _show("HTTP /generate_stream, sampled", "The package manager", _http(server, "generate_stream"))
+        _show("gRPC, streamed, up to the first full stop", "If the user does not", _grpc(server))
         _say("\nstopping ... ")
     _say("stopped\n")
 
