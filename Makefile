@@ -52,6 +52,7 @@ clean: ## remove the environments and the engines
 .venv/.serve: pyproject.toml
 	@$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info < (3, 14) or sys.exit(f"make: $(PYTHON) is Python {sys.version.split()[0]}, this needs 3.10 to 3.13: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) cannot make a virtual environment (Debian: apt install python3-venv)"; exit 1; }
+	@$(PYTHON) -c 'import shutil, sys; sys.version_info < (3, 13) or shutil.which("c++") or sys.exit("make: Python 3.13 has no wheel of numpy 1.26 and must compile it: apt install g++, or make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install -q -e '.[openvino,client]'
 # Only the tritonserver/ folder of this wheel is wanted: its dependencies serve a Python API we do not use.

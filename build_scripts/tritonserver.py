@@ -34,6 +34,7 @@ END_WITH_PARENT = (
     "-Sc",
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])",
 )
+WITHOUT_GPU = ("--allow-gpu-metrics=false",)  # or Triton complains that it cannot measure one
 DRAIN_SECONDS = 30  # Triton's own default: how long requests in flight may take to end
 
 
@@ -178,6 +179,7 @@ def command(installation: Installation, backends: Path, repository: Path, ports:
         f"--metrics-address={ports.host}",
         f"--metrics-port={ports.metrics}",
         f"--exit-timeout-secs={DRAIN_SECONDS}",
+        *([] if Path("/dev/nvidiactl").exists() else WITHOUT_GPU),
     ]
 
 
