@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
 
 from build_scripts.compress import IR
 from build_scripts.ir import CausalModel
 from llm_ensemble.errors import EngineDirectoryError
-from llm_ensemble.manifest import ENGINE, TOKENIZER, read_manifest
+from llm_ensemble.manifest import ENGINE, read_manifest
+from llm_ensemble.prompt import load_tokenizer
 
 WINDOW = 512  # tokens
 
@@ -52,10 +52,8 @@ class Score:
 def measure(engine_dir: Path, text: str) -> Score:
     """Score `text`. Raises EngineDirectoryError when `engine_dir` is no engine directory."""
     limit = read_manifest(engine_dir).limits.max_seq_len
-    tokenizer = Tokenizer.from_file(str(engine_dir / TOKENIZER / "tokenizer.json"))
-    beginning = tokenizer.encode(
-        ""
-    ).ids  # what the model expects before a text, as </s> or <s>; often nothing
+    tokenizer = load_tokenizer(engine_dir)
+    beginning = tokenizer.encode("").ids  # what the model expects before a text, as </s>; often nothing
     token_ids = tokenizer.encode(text, add_special_tokens=False).ids
     model = CausalModel(engine_dir / ENGINE)
     nats, tokens = 0.0, 0

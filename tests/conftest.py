@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests share: the demo engine, built once a run, and one real tritonserver that serves it."""
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from build_scripts.tritonserver import ROOT, free_ports, running
+from build_scripts.tritonserver import free_ports, running
+from tests.build_environment import run_in_build_environment
 
 
 def pytest_configure(config):
@@ -16,19 +15,11 @@ def pytest_configure(config):
 
 
 @pytest.fixture(scope="session")
-def build_python() -> Path:
-    """The build environment's interpreter: tests run in the serving one, which has no torch."""
-    python = Path(os.environ.get("BUILD_PYTHON", ROOT / ".venv-build/bin/python"))
-    assert python.exists(), f"{python} is not there: run make test, or set BUILD_PYTHON"
-    return python
-
-
-@pytest.fixture(scope="session")
-def demo_engine(build_python, tmp_path_factory) -> Path:
+def demo_engine(tmp_path_factory) -> Path:
     """An engine directory of models/demo, INT8."""
     output = tmp_path_factory.mktemp("engines") / "demo"
-    command = [build_python, "-m", "build_scripts.build", "--model", "models/demo", "--output", output]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    model = ("--model", "models/demo", "--output", output)
+    done = run_in_build_environment("-m", "build_scripts.build", *model, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return output
 

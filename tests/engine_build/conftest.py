@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from build_environment import HERE, run_in_build_environment
+
+from tests.build_environment import HERE, run_in_build_environment
 
 JOBS = (
     *(

@@ -9,7 +9,8 @@ import signal
 import subprocess
 
 import pytest
-from build_environment import BUILD_PYTHON, ROOT
+
+from tests.build_environment import BUILD_PYTHON, ROOT
 
 
 def snapshot(folder):

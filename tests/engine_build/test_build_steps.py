@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from build_environment import ROOT
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from build_scripts.build_error import BuildError
@@ -20,6 +19,7 @@ from build_scripts.order import Order
 from build_scripts.perplexity import measure, surprise, windows
 from build_scripts.tokenizer import match_special_tokens
 from build_scripts.verify import logits_distance, verify
+from tests.build_environment import ROOT
 
 WORDS = {"<unk>": 0, "<s>": 1, "</s>": 2, "a": 3, "b": 4}
 

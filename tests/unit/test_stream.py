@@ -36,6 +36,15 @@ def request(stream, max_tokens=3):
     return Request(Sampling(max_tokens=max_tokens), TextOptions(stream, ["x"], "", 2))
 
 
+def chunks_of_three_tokens(stream):
+    """What is sent for a request that the engine continues by three tokens: 6, 7, 8."""
+    engine, chunks = CountingEngine(), []
+    EngineStep(engine).generate([1, 5], request(stream=stream), chunks.append)
+    for _ in range(3):
+        engine.step()
+    return chunks
+
+
 def test_a_record_survives_the_wire():
     one = Request(Sampling(max_tokens=3, greedy=False, seed=2**64 - 1), TextOptions(True, ["é", ""], "a", 2))
     array = to_wire(one)
@@ -45,19 +54,13 @@ def test_a_record_survives_the_wire():
 
 def test_a_stream_s_first_token_goes_at_once_and_what_comes_faster_than_reading_is_gathered(monkeypatch):
     monkeypatch.setattr("llm_ensemble.stream.STREAM_SECONDS", 60.0)
-    engine, chunks = CountingEngine(), []
-    EngineStep(engine).generate([1, 5], request(stream=True), chunks.append)
-    for _ in range(3):
-        engine.step()
+    chunks = chunks_of_three_tokens(stream=True)
     assert [(c.sequence, c.token_ids, c.finish) for c in chunks] == [(0, [6], ""), (1, [7, 8], "length")]
 
 
 def test_streamed_chunks_are_numbered_and_only_the_first_has_the_text_options(monkeypatch):
     monkeypatch.setattr("llm_ensemble.stream.STREAM_SECONDS", 0.0)
-    engine, chunks = CountingEngine(), []
-    EngineStep(engine).generate([1, 5], request(stream=True), chunks.append)
-    for _ in range(3):
-        engine.step()
+    chunks = chunks_of_three_tokens(stream=True)
     assert [(c.sequence, c.token_ids, c.finish) for c in chunks] == [
         (0, [6], ""),
         (1, [7], ""),
@@ -68,19 +71,13 @@ def test_streamed_chunks_are_numbered_and_only_the_first_has_the_text_options(mo
 
 
 def test_a_plain_request_s_tokens_are_gathered():
-    engine, chunks = CountingEngine(), []
-    EngineStep(engine).generate([1, 5], request(stream=False), chunks.append)
-    for _ in range(3):
-        engine.step()
+    chunks = chunks_of_three_tokens(stream=False)
     assert [(c.sequence, c.token_ids, c.finish) for c in chunks] == [(0, [6, 7, 8], "length")]
 
 
 def test_a_plain_request_s_chunk_travels_now_and_then(monkeypatch):
     monkeypatch.setattr("llm_ensemble.stream.GATHER_SECONDS", 0.0)
-    engine, chunks = CountingEngine(), []
-    EngineStep(engine).generate([1, 5], request(stream=False), chunks.append)
-    for _ in range(3):
-        engine.step()
+    chunks = chunks_of_three_tokens(stream=False)
     assert len(chunks) == 3
 
 

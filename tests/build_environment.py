@@ -5,13 +5,15 @@ import os
 import subprocess
 from pathlib import Path
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+from build_scripts.tritonserver import ROOT
+
+HERE = ROOT / "tests/engine_build"
 BUILD_PYTHON = os.environ.get("BUILD_PYTHON", str(ROOT / ".venv-build/bin/python"))
 
 
 def run_in_build_environment(*arguments, **options) -> subprocess.CompletedProcess[str]:
     """Run the build environment's Python in the repository, all output captured."""
+    assert Path(BUILD_PYTHON).exists(), f"{BUILD_PYTHON} is not there: run make test, or set BUILD_PYTHON"
     command = [BUILD_PYTHON, *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, **options)
