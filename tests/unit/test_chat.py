@@ -63,6 +63,7 @@ def test_a_file_comes_before_the_configuration(engine_dir):
 
 def test_named_templates_none_of_which_is_the_default_are_none(engine_dir):
     write(engine_dir, "additional_chat_templates/tool_use.jinja", "for tools")
+    write(engine_dir, "tokenizer_config.json", {"chat_template": "not read where there are files"})
     assert load_chat_template(engine_dir) is None
     (engine_dir / "tokenizer/additional_chat_templates/tool_use.jinja").unlink()
     write(engine_dir, "tokenizer_config.json", {"chat_template": [{"name": "rag", "template": "x"}]})
