@@ -13,6 +13,7 @@ from build_scripts.compress import PRECISIONS
 from llm_ensemble.manifest import Limits
 
 USUAL_SEQ_LEN = 2048  # the KV cache of longer texts is for those who ask for it
+MOST_BEAMS = 8  # OpenVINO knows no limit; each beam takes a place in the batch
 STEP_TOKENS = 256  # openvino-genai's own default for the tokens of one step
 
 
@@ -40,6 +41,7 @@ class Order:
             max_input_len=seq_len - 1,
             max_seq_len=seq_len,
             max_num_tokens=max(STEP_TOKENS, self.max_batch_size),
+            max_beam_width=min(MOST_BEAMS, self.max_batch_size),
         )
 
 

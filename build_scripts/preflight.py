@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from build_scripts.tritonserver import Ports, TritonError, find_installation
+from llm_ensemble.chat import load_chat_template
 from llm_ensemble.errors import EngineDirectoryError, SettingError
 from llm_ensemble.manifest import ENGINE, TOKENIZER, Manifest, read_manifest, tokenizer_sha256
 from llm_ensemble.settings import read_settings
@@ -58,6 +59,7 @@ def _check_engine_dir(engine_dir: Path, manifest: Manifest) -> None:
             f"{engine_dir}/{TOKENIZER} is not the tokenizer the engine was built with: "
             "restore it, or build the engine again"
         )
+    load_chat_template(engine_dir)
 
 
 def _check_numpy() -> None:

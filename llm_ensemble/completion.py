@@ -4,24 +4,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
 from llm_ensemble.detokenizer import Detokenizer
 from llm_ensemble.errors import EngineError
-from llm_ensemble.request import Chunk, TextOptions
+from llm_ensemble.request import Chunk, Part, TextOptions
 from llm_ensemble.stop import StopMatcher
 
 
 @dataclass(frozen=True)
-class Text:
-    """One response: new text, why it ended ("" if it did not), prompt tokens, tokens this text stands for."""
+class SequenceText:
+    """One sequence's share of a response: new text, why it ended ("" if it did not), the tokens' share.
+
+    num_tokens: tokens the text stands for. log_probs: theirs, if asked for. cum_log_prob: of all so far.
+    """
 
     text: str
     finish: str
+    num_tokens: int
+    log_probs: list[float]
+    cum_log_prob: float
+
+
+@dataclass(frozen=True)
+class Text:
+    """One response: each sequence's share, the prompt's tokens, whether log probabilities are wanted."""
+
+    sequences: list[SequenceText]
     num_input_tokens: int
-    num_output_tokens: int
+    log_probs: bool
 
 
 class Postprocessor:
@@ -30,7 +43,12 @@ class Postprocessor:
     def __init__(self, tokenizer: Tokenizer, abort: Callable[[int], None]) -> None:
         self._tokenizer = tokenizer
         self._abort = abort
-        self._open: dict[int, Completion] = {}
+        self._streams: dict[int, Completion] = {}
+
+    @property
+    def open(self) -> int:
+        """Streams that have not ended."""
+        return len(self._streams)
 
     def add(self, chunk: Chunk, client_left: bool) -> Text | None:
         """Take a stream's next chunk; return a response when it is time for one.
@@ -38,30 +56,31 @@ class Postprocessor:
         Raises EngineError when the engine gave the stream up or a chunk is missing. However a stream
         ends, nothing of it is kept; what the engine sends after that is dropped.
         """
-        completion = self._open.pop(chunk.stream, None)
+        completion = self._streams.pop(chunk.stream, None)
         if chunk.text:
             completion = Completion(self._tokenizer, chunk.text)
         if completion is None:
             return None
-        response = None if client_left else completion.add(chunk)
-        if chunk.finish:
-            return response
-        if client_left or completion.ended:
-            self._abort(chunk.stream)
-        else:
-            self._open[chunk.stream] = completion
+        wanted = False
+        try:
+            response = None if client_left else completion.add(chunk)
+            wanted = not (client_left or completion.ended)
+        finally:
+            if wanted and not chunk.last:
+                self._streams[chunk.stream] = completion
+            elif not chunk.last:
+                self._abort(chunk.stream)
         return response
 
 
 class Completion:
-    """One request's way from ids to text: detokenize, look for stop strings, gather when not streamed."""
+    """One request's way from ids to text: its sequences, and when they make a response."""
 
     def __init__(self, tokenizer: Tokenizer, options: TextOptions) -> None:
         self._options = options
-        self._detokenizer = Detokenizer(tokenizer)
-        self._stop = StopMatcher(options.stop_words)
-        self._next_sequence = 0
-        self._ready = Text(options.echo, "", options.num_input_tokens, 0)
+        self._sequences = [Sequence(tokenizer, options) for _ in range(options.num_sequences)]
+        self._next_chunk = 0
+        self._answered = False
 
     def add(self, chunk: Chunk) -> Text | None:
         """Take the next chunk; return a response when it is time for one.
@@ -71,47 +90,80 @@ class Completion:
         """
         if chunk.error:
             raise EngineError(chunk.error)
-        if chunk.sequence != self._next_sequence:
-            raise EngineError(
-                f"stream {chunk.stream}: chunk {chunk.sequence} came, {self._next_sequence} was due"
-            )
-        self._next_sequence += 1
-        self._take(chunk)
-        return self._give()
+        if chunk.number != self._next_chunk:
+            raise EngineError(f"stream {chunk.stream}: chunk {chunk.number} came, {self._next_chunk} was due")
+        self._next_chunk += 1
+        for part in chunk.parts:
+            self._sequences[part.index].add(part)
+        return self._give(bool(chunk.parts))
 
     @property
     def ended(self) -> bool:
-        """Whether the last response was the last."""
-        return bool(self._ready.finish)
+        """Whether every sequence has ended."""
+        return all(sequence.finish for sequence in self._sequences)
 
-    def _take(self, chunk: Chunk) -> None:
-        used, text = self._text_until_stop(chunk)
-        finish = "stop" if self._stop.found else chunk.finish
-        ready = self._ready
-        self._ready = replace(
-            ready, text=ready.text + text, finish=finish, num_output_tokens=ready.num_output_tokens + used
-        )
+    def _give(self, parts: bool) -> Text | None:
+        """A stream gives new text as it comes; a plain request, everything at its end.
 
-    def _text_until_stop(self, chunk: Chunk) -> tuple[int, str]:
+        A stream that has waited long for its first text is given an empty one: before the first response
+        Triton's HTTP server does not look whether its client is still there.
+        """
+        news = any(sequence.has_news for sequence in self._sequences) or not (parts or self._answered)
+        if not (self._options.stream and news or self.ended):
+            return None
+        self._answered = True
+        shares = [sequence.give() for sequence in self._sequences]
+        return Text(shares, self._options.num_input_tokens, self._options.log_probs)
+
+
+class Sequence:
+    """One sequence: detokenize, look for stop strings, gather until it is given out."""
+
+    def __init__(self, tokenizer: Tokenizer, options: TextOptions) -> None:
+        self._detokenizer = Detokenizer(tokenizer)
+        self._stop = StopMatcher(options.stop_words)
+        self.finish = ""
+        self._told_finish = False
+        self._text = options.echo
+        self._num_tokens = 0
+        self._log_probs: list[float] = []
+        self._cum_log_prob = 0.0
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is text to give, or an end that was not told yet."""
+        return bool(self._text) or (bool(self.finish) and not self._told_finish)
+
+    def add(self, part: Part) -> None:
+        """Take the next tokens; what comes after the end is dropped."""
+        if self.finish:
+            return
+        used, text = self._text_until_stop(part)
+        self.finish = "stop" if self._stop.found else part.finish
+        self._text += text
+        self._num_tokens += used
+        self._log_probs += part.log_probs[:used]
+        self._cum_log_prob += sum(part.log_probs[:used])
+
+    def give(self) -> SequenceText:
+        """Everything new. The finish is said again in later responses: the last one has them all."""
+        share = SequenceText(self._text, self.finish, self._num_tokens, self._log_probs, self._cum_log_prob)
+        self._text, self._num_tokens, self._log_probs = "", 0, []
+        self._told_finish = bool(self.finish)
+        return share
+
+    def _text_until_stop(self, part: Part) -> tuple[int, str]:
         """Tokens used and their text.
 
         One token at a time, so that usage ends with the token that completed a stop string, however many
         tokens the chunk brought.
         """
         pieces = []
-        for used, token_id in enumerate(chunk.token_ids, 1):
+        for used, token_id in enumerate(part.token_ids, 1):
             pieces.append(self._stop.feed(self._detokenizer.feed([token_id])))
             if self._stop.found:
                 return used, "".join(pieces)
-        if chunk.finish:
+        if part.finish:
             pieces.append(self._stop.feed(self._detokenizer.flush()))
-            pieces.append(self._stop.flush())
-        return len(chunk.token_ids), "".join(pieces)
-
-    def _give(self) -> Text | None:
-        """A stream gives new text as it comes; a plain request, everything at its end."""
-        ready = self._ready
-        if not ready.finish and not (self._options.stream and ready.text):
-            return None
-        self._ready = replace(ready, text="", num_output_tokens=0)
-        return ready
+            pieces.append("" if self._stop.found else self._stop.flush())
+        return len(part.token_ids), "".join(pieces)

@@ -26,8 +26,14 @@ class RequestError(EnsembleError):
         self.field = field
 
 
+QUEUE_FULL = "Exceeds maximum queue size"  # Triton's own words, which clients look for
+
+
 class Overloaded(EnsembleError):
     """The engine runs and waits as much as it may; the same request may succeed a moment later."""
+
+    def __init__(self, load: str) -> None:
+        super().__init__(f"{QUEUE_FULL}: {load}; try again later")
 
 
 class EngineError(EnsembleError):

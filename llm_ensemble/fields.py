@@ -2,7 +2,8 @@
 """The contract's input fields: name, type, range. From raw values to checked ones, once, at the edge.
 
 Knows no Triton and no tokenizer. The config.pbtxt files declare the same names to Triton; the contract
-test holds the two against each other.
+test holds the two against each other. What depends on the engine or on another field is checked where
+both are known, in prompt.py and sampling.py.
 """
 
 from __future__ import annotations
@@ -15,19 +16,23 @@ from typing import Any
 
 from llm_ensemble.errors import RequestError
 
+Fields = dict[str, Any]  # checked values by field name, absent ones left out
+
 INT32_MAX = 2**31 - 1
+# Words are looked for in every piece of text, so their number and length bound what one request may cost.
+MOST_WORDS = 64
+LONGEST_WORD = 256
 
 
 @dataclass(frozen=True)
 class Field:
-    """One input: its Triton datatype and what it may be. `supported` false: declared, refused by name."""
+    """One input: its Triton datatype and what it may be."""
 
     datatype: str  # BYTES, INT32, UINT64, FP32 or BOOL
     low: float = -math.inf
     high: float = math.inf
     open_low: bool = False  # low itself is not allowed
-    many: bool = False  # a list of values
-    supported: bool = True
+    many: bool = False  # a list of words
 
     @property
     def allowed(self) -> str:
@@ -36,43 +41,39 @@ class Field:
         return least if self.high in (math.inf, INT32_MAX) else f"{least} and at most {self.high:g}"
 
 
-def _later(datatype: str, many: bool = False) -> Field:
-    return Field(datatype, many=many, supported=False)
-
-
 FIELDS: Mapping[str, Field] = {
     "text_input": Field("BYTES"),
-    "messages": _later("BYTES"),
+    "messages": Field("BYTES"),
     "max_tokens": Field("INT32", low=1, high=INT32_MAX),
-    "min_tokens": _later("INT32"),
-    "min_length": _later("INT32"),
+    "min_tokens": Field("INT32", low=0, high=INT32_MAX),
+    "min_length": Field("INT32", low=0, high=INT32_MAX),
     "stream": Field("BOOL"),
     "temperature": Field("FP32", low=0, high=100),
-    "top_p": Field("FP32", low=0, high=1, open_low=True),
-    "min_p": _later("FP32"),
+    "top_p": Field("FP32", low=0, high=1),
+    "min_p": Field("FP32", low=0, high=1),
     "top_k": Field("INT32", low=0, high=INT32_MAX),
-    "repetition_penalty": _later("FP32"),
-    "presence_penalty": _later("FP32"),
-    "frequency_penalty": _later("FP32"),
-    "length_penalty": _later("FP32"),
+    "repetition_penalty": Field("FP32", low=0, high=100, open_low=True),
+    "presence_penalty": Field("FP32", low=-2, high=2),
+    "frequency_penalty": Field("FP32", low=-2, high=2),
+    "length_penalty": Field("FP32", low=-10, high=10),
     "seed": Field("UINT64"),
-    "random_seed": _later("UINT64"),
-    "beam_width": _later("INT32"),
-    "num_return_sequences": _later("INT32"),
+    "random_seed": Field("UINT64"),
+    "beam_width": Field("INT32", low=1, high=INT32_MAX),
+    "num_return_sequences": Field("INT32", low=1, high=INT32_MAX),
     "stop_words": Field("BYTES", many=True),
-    "bad_words": _later("BYTES", many=True),
-    "end_id": _later("INT32"),
-    "pad_id": _later("INT32"),
-    "ignore_eos": _later("BOOL"),
+    "bad_words": Field("BYTES", many=True),
+    "end_id": Field("INT32", low=-1, high=INT32_MAX),
+    "pad_id": Field("INT32", low=0, high=INT32_MAX),
+    "ignore_eos": Field("BOOL"),
     "exclude_input_in_output": Field("BOOL"),
-    "return_log_probs": _later("BOOL"),
-    "deadline_ms": _later("INT32"),
+    "return_log_probs": Field("BOOL"),
+    "deadline_ms": Field("INT32", low=1, high=INT32_MAX),
 }
 
 
 def refuse_unknown(name: str) -> RequestError:
     """The error for a name that is no field, with the nearest one that is."""
-    near = difflib.get_close_matches(name, FIELDS, n=1)
+    near = difflib.get_close_matches(name[:LONGEST_WORD], FIELDS, n=1)
     advice = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(FIELDS)}"
     return RequestError(name, f"unknown field; {advice}")
 
@@ -81,18 +82,27 @@ def check_field(name: str, raw: list[Any]) -> Any:
     """Turn one input's raw values into a Python value: str, int, float, bool, or a list of str.
 
     raw: the tensor's values as Python objects, BYTES as bytes. Raises RequestError when the number of
-    values, the encoding or the range is wrong, or when the field is not supported yet.
+    values, the encoding or the range is wrong.
     """
     field = FIELDS[name]
-    if not field.supported:
-        raise RequestError(name, "not supported by this version; leave it out")
     if field.many:
-        return [_decode(name, value) for value in raw]
+        return _words(name, raw)
     if len(raw) != 1:
         raise RequestError(name, f"takes one value, got {len(raw)}")
     if field.datatype == "BYTES":
         return _decode(name, raw[0])
     return _in_range(name, field, raw[0])
+
+
+def _words(name: str, raw: list[bytes]) -> list[str]:
+    """The words that are not empty: an empty one asks for nothing."""
+    if len(raw) > MOST_WORDS:
+        raise RequestError(name, f"got {len(raw)} strings, at most {MOST_WORDS} are allowed")
+    words = [_decode(name, value) for value in raw]
+    longest = max(map(len, words), default=0)
+    if longest > LONGEST_WORD:
+        raise RequestError(name, f"got a string of {longest} characters, at most {LONGEST_WORD} are allowed")
+    return [word for word in words if word]
 
 
 def _decode(name: str, value: bytes) -> str:
@@ -107,3 +117,16 @@ def _in_range(name: str, field: Field, value: float) -> float:
     if field.low <= value <= field.high and not (field.open_low and value == field.low):
         return value
     raise RequestError(name, f"got {value:g}, must be {field.allowed}")
+
+
+def one_of(fields: Fields, name: str, alias: str, default: Any) -> tuple[str, Any]:
+    """The value of a field that has two names, with the name it came by.
+
+    Raises RequestError when both are there and differ.
+    """
+    given = [known for known in (name, alias) if known in fields]
+    if len(given) == 2 and fields[name] != fields[alias]:
+        raise RequestError(
+            alias, f"got {fields[alias]}, but {name} is {fields[name]}; they are one field, send one of them"
+        )
+    return (given[0], fields[given[0]]) if given else (name, default)

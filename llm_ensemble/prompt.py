@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
-import random
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import msgspec
 from tokenizers import Tokenizer
 
-from llm_ensemble.errors import EngineDirectoryError, RequestError
+from llm_ensemble.chat import ChatTemplate
+from llm_ensemble.errors import EngineDirectoryError, EnsembleError, RequestError
+from llm_ensemble.fields import Fields
 from llm_ensemble.manifest import TOKENIZER, Manifest
 from llm_ensemble.request import Request, TextOptions
-from llm_ensemble.sampling import Sampling
+from llm_ensemble.sampling import Sampling, read_sampling
 
-Fields = dict[str, Any]  # checked values by field name, absent ones left out
 Prepared = tuple[list[int], Request]  # prompt token ids, everything else
 
 
@@ -29,43 +30,97 @@ def load_tokenizer(engine_dir: Path) -> Tokenizer:
 
 
 class Preprocessor:
-    """Checks prompts against the engine's limits and tokenizes many in one call."""
+    """Checks prompts against the engine's limits and tokenizes many in one call.
 
-    def __init__(self, tokenizer: Tokenizer, manifest: Manifest) -> None:
+    chat: the model's chat template, None for a model that has none. deadline_ms: for requests that set none.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, manifest: Manifest, chat: ChatTemplate | None, deadline_ms: int
+    ) -> None:
         self._tokenizer = tokenizer
+        self._vocabulary = tokenizer.get_vocab_size()
         self._limits = manifest.limits
         self._defaults = manifest.defaults
+        self._chat = chat
+        self._deadline_ms = deadline_ms
 
-    def prepare(self, batch: Sequence[Fields]) -> list[Prepared | RequestError]:
+    def prepare(self, batch: Sequence[Fields]) -> list[Prepared | EnsembleError]:
         """Prepare each request; one that cannot be served becomes its error, its neighbours are untouched."""
-        problems = [_prompt_problem(fields) for fields in batch]
-        prompts = [fields["text_input"] for fields, problem in zip(batch, problems) if problem is None]
-        encodings = iter(self._tokenizer.encode_batch(prompts))
+        arrived = time.monotonic()
+        prompts = [self._prompt(fields) for fields in batch]
+        ids = self._tokenize(batch, prompts)
         return [
-            problem or self._prepare_one(fields, next(encodings).ids)
-            for fields, problem in zip(batch, problems)
+            prompt if isinstance(prompt, EnsembleError) else self._request(fields, prompt, ids[i], arrived)
+            for i, (fields, prompt) in enumerate(zip(batch, prompts))
         ]
 
-    def _prepare_one(self, fields: Fields, input_ids: list[int]) -> Prepared | RequestError:
+    def _prompt(self, fields: Fields) -> str | EnsembleError:
+        """The text to continue: text_input as it is, or messages through the model's chat template."""
         try:
-            max_tokens = self._token_budget(len(input_ids), fields.get("max_tokens"))
+            if "messages" not in fields:
+                return _text_input(fields)
+            if "text_input" in fields:
+                raise RequestError("messages", "text_input is there too; send one of them")
+            if self._chat is None:
+                raise RequestError("messages", "this model has no chat template; send text_input")
+            return self._chat.render(fields["messages"])
+        except EnsembleError as error:
+            return error
+
+    def _tokenize(self, batch: Sequence[Fields], prompts: list[str | EnsembleError]) -> dict[int, list[int]]:
+        """Token ids by place in the batch. A chat template writes its special tokens itself."""
+        ids = {}
+        for chat in (False, True):
+            chosen = {
+                i: prompt
+                for i, (fields, prompt) in enumerate(zip(batch, prompts))
+                if isinstance(prompt, str) and ("messages" in fields) == chat
+            }
+            encodings = self._tokenizer.encode_batch_fast([*chosen.values()], add_special_tokens=not chat)
+            ids.update({i: encoding.ids for i, encoding in zip(chosen, encodings)})
+        return ids
+
+    def _request(
+        self, fields: Fields, prompt: str, input_ids: list[int], arrived: float
+    ) -> Prepared | RequestError:
+        try:
+            sampling = self._sampling(fields, len(input_ids))
         except RequestError as error:
             return error
         text = TextOptions(
             stream=fields.get("stream", False),
             stop_words=fields.get("stop_words", []),
-            echo="" if fields.get("exclude_input_in_output", True) else fields["text_input"],
+            echo="" if fields.get("exclude_input_in_output", True) else prompt,
             num_input_tokens=len(input_ids),
+            num_sequences=sampling.num_return_sequences,
+            log_probs=sampling.log_probs,
         )
-        return input_ids, Request(_sampling(fields, max_tokens), text)
+        deadline = arrived + fields.get("deadline_ms", self._deadline_ms) / 1000
+        return input_ids, Request(sampling, text, deadline)
 
-    def _token_budget(self, prompt: int, asked: int | None) -> int:
+    def _sampling(self, fields: Fields, prompt: int) -> Sampling:
+        max_tokens = self._token_budget(fields, prompt)
+        sampling = read_sampling(fields, max_tokens, self._limits, self._defaults, self._vocabulary)
+        return msgspec.structs.replace(sampling, bad_words=self._bad_words(fields.get("bad_words", [])))
+
+    def _bad_words(self, words: list[str]) -> list[list[int]]:
+        """A word's ids where a text begins and after a space: most tokenizers tell these apart."""
+        spellings = [spelling for word in words for spelling in (word, f" {word}")]
+        encodings = self._tokenizer.encode_batch_fast(spellings, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def _token_budget(self, fields: Fields, prompt: int) -> int:
         """Tokens the completion may have: what was asked for, else the default or the room there is."""
         limits = self._limits
         room = limits.max_seq_len - prompt
+        source = "messages" if "messages" in fields else "text_input"
+        if prompt == 0:
+            raise RequestError(source, "no token is left of it after tokenizing; send some text")
         if prompt > limits.max_input_len or room < 1:
             longest = min(limits.max_input_len, limits.max_seq_len - 1)
-            raise RequestError("text_input", f"{prompt} tokens, at most {longest} fit; shorten the prompt")
+            raise RequestError(source, f"{prompt} tokens, at most {longest} fit; shorten the prompt")
+        asked: int | None = fields.get("max_tokens")
         if asked is None:
             return min(self._defaults.max_tokens, room)
         if asked > room:
@@ -77,21 +132,10 @@ class Preprocessor:
         return asked
 
 
-def _prompt_problem(fields: Fields) -> RequestError | None:
+def _text_input(fields: Fields) -> str:
     if "text_input" not in fields:
-        return RequestError("text_input", "missing; send the prompt")
-    if not fields["text_input"]:
-        return RequestError("text_input", "empty; send at least one character")
-    return None
-
-
-def _sampling(fields: Fields, max_tokens: int) -> Sampling:
-    """Greedy unless a sampling field is there; temperature 0 and top_k 1 say greedy in other words.
-
-    Without a seed each request draws its own: engines would otherwise repeat themselves.
-    """
-    asked = {name: fields[name] for name in ("temperature", "top_p", "top_k") if name in fields}
-    if not asked or asked.get("temperature") == 0 or asked.get("top_k") == 1:
-        return Sampling(max_tokens=max_tokens)
-    seed = fields.get("seed", random.getrandbits(64))
-    return Sampling(max_tokens=max_tokens, greedy=False, seed=seed, **asked)
+        raise RequestError("text_input", "missing; send the prompt, or messages")
+    text: str = fields["text_input"]
+    if not text:
+        raise RequestError("text_input", "empty; send at least one character")
+    return text

@@ -28,6 +28,8 @@ class TextOptions(msgspec.Struct, frozen=True, array_like=True):
     stop_words: list[str]
     echo: str  # the prompt when the client wants it in front of the completion, else ""
     num_input_tokens: int
+    num_sequences: int = 1
+    log_probs: bool = False
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True):
@@ -35,21 +37,36 @@ class Request(msgspec.Struct, frozen=True, array_like=True):
 
     sampling: Sampling
     text: TextOptions
+    deadline: float  # time.monotonic() by which it ends; on Linux one clock for all processes
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """Some of one sequence's tokens.
+
+    index: which of the request's sequences. token_ids: new tokens; an end token is not among them.
+    finish: "" until the sequence's last, then stop, length, timeout or cancelled.
+    log_probs: one a token when the request asked for them, else none.
+    """
+
+    index: int
+    token_ids: list[int]
+    finish: str = ""
+    log_probs: list[float] = []
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):
-    """Some of a stream's tokens.
+    """What a stream's sequences made since the chunk before.
 
-    stream: the engine step's number for the request. sequence: 0, 1, 2 ... within the stream.
-    token_ids: new tokens; an end token is not among them. finish: "" until the last chunk, then
-    stop, length, timeout or cancelled. error: why the engine gave the stream up, then it is the last too.
+    stream: the engine step's number for the request. number: 0, 1, 2 ... within the stream. parts: at most
+    one a sequence, none in a chunk that only gives postprocessing a chance to see that the client left.
+    last: nothing follows. error: why the engine gave the stream up, then it is the last.
     text: on chunk 0 only.
     """
 
     stream: int
-    sequence: int
-    token_ids: list[int]
-    finish: str = ""
+    number: int
+    parts: list[Part]
+    last: bool = False
     error: str = ""
     text: TextOptions | None = None
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine step: requests in, numbered chunks out. Knows no text and no Triton."""
+"""One request's tokens on their way out of the engine step. Knows no engine's insides, no text, no Triton."""
 
 from __future__ import annotations
 
-import itertools
+import threading
 import time
 from collections.abc import Callable
 
-from llm_ensemble.engines.base import Engine, GenerationRequest, Tokens
-from llm_ensemble.request import Chunk, Request, TextOptions
+from llm_ensemble.engines.base import Tokens
+from llm_ensemble.request import Chunk, Part, Request, TextOptions
 
 SendChunk = Callable[[Chunk], None]
 
@@ -18,55 +18,91 @@ STREAM_SECONDS = 0.01
 # A plain request wants one answer, but a chunk must travel now and then: it is what shows postprocessing
 # a stop string or a client that has left.
 GATHER_SECONDS = 0.1
-
-
-class EngineStep:
-    """Gives each request a number no other in this process has, and the engine's tokens to its sender."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._numbers = itertools.count(1)
-
-    def generate(self, input_ids: list[int], request: Request, send: SendChunk) -> None:
-        """Start one request; send is called with its chunks, the last has a finish or an error.
-
-        Raises Overloaded or EngineError, without any chunk, when the engine does not take the request.
-        """
-        number = next(self._numbers)
-        stream = Stream(number, request.text, send)
-        self._engine.submit(GenerationRequest(number, input_ids, request.sampling), stream.add)
-
-    def abort(self, number: int) -> None:
-        """End a stream early; an unknown one is left alone."""
-        self._engine.abort(number)
-
-    def close(self) -> None:
-        """End every open stream and free the engine."""
-        self._engine.close()
+# While the engine has nothing for a request that waits or whose prompt is being read, an empty chunk goes
+# for the same reason.
+QUIET_SECONDS = 0.4
 
 
 class Stream:
-    """One request's tokens on their way out: gathered if nobody watches, numbered, sent."""
+    """One request's tokens on their way out: gathered if nobody watches, numbered, sent. For any thread."""
 
-    def __init__(self, number: int, text: TextOptions, send: SendChunk) -> None:
-        self._number = number
-        self._text: TextOptions | None = text
+    def __init__(self, number: int, request: Request, send: SendChunk) -> None:
+        self.number = number
+        self.deadline = request.deadline
+        self.over = False
+        self._text: TextOptions | None = request.text
         self._send = send
-        self._patience = STREAM_SECONDS if text.stream else GATHER_SECONDS
-        self._sequence = 0
-        self._token_ids: list[int] = []
-        self._sent_at = 0.0 if text.stream else time.monotonic()
+        self._patience = STREAM_SECONDS if request.text.stream else GATHER_SECONDS
+        self._running = set(range(request.text.num_sequences))
+        self._gathered: dict[int, Gathered] = {}
+        self._next_chunk = 0
+        self._sent_at = time.monotonic()
+        self._due_at = self._sent_at + (0 if request.text.stream else self._patience)
+        self._lock = threading.Lock()
 
     def add(self, tokens: Tokens) -> None:
         """Take what an engine step gave; send it if it is time."""
-        self._token_ids += tokens.token_ids
-        if tokens.last or time.monotonic() - self._sent_at >= self._patience:
-            error = str(tokens.error) if tokens.error else ""
-            self._flush(tokens.finish, error)
+        with self._lock:
+            if self.over:
+                return
+            if tokens.error or tokens.finish == "cancelled":
+                self._finish(tokens.finish, str(tokens.error or ""))
+                return
+            self._gather(tokens)
+            self.over = not self._running
+            if self.over or time.monotonic() >= self._due_at:
+                self._flush()
 
-    def _flush(self, finish: str, error: str) -> None:
-        chunk = Chunk(self._number, self._sequence, self._token_ids, finish, error, self._text)
-        self._token_ids, self._text = [], None
-        self._sequence += 1
+    def end(self, finish: str) -> None:
+        """End every sequence that goes on; what the engine sends after that is dropped."""
+        with self._lock:
+            if not self.over:
+                self._finish(finish)
+
+    def show_life(self) -> None:
+        """Send what is due, or, if nothing was sent for long, an empty chunk."""
+        with self._lock:
+            now = time.monotonic()
+            due = self._gathered and now >= self._due_at
+            if not self.over and (due or now - self._sent_at >= QUIET_SECONDS):
+                self._flush()
+
+    def _gather(self, tokens: Tokens) -> None:
+        self._gathered.setdefault(tokens.index, Gathered()).add(tokens)
+        if tokens.finish:
+            self._running.discard(tokens.index)
+
+    def _finish(self, finish: str, error: str = "") -> None:
+        for index in self._running if finish else ():
+            self._gathered.setdefault(index, Gathered()).add(Tokens([], finish))
+        self.over = True
+        self._flush(error)
+
+    def _flush(self, error: str = "") -> None:
+        parts = [gathered.part(index) for index, gathered in self._gathered.items()]
+        chunk = Chunk(self.number, self._next_chunk, parts, self.over, error, self._text)
+        self._next_chunk += 1
         self._sent_at = time.monotonic()
+        if parts:
+            self._due_at = self._sent_at + self._patience
+        self._gathered, self._text = {}, None
         self._send(chunk)
+
+
+class Gathered:
+    """One sequence's tokens since the last chunk."""
+
+    def __init__(self) -> None:
+        self._token_ids: list[int] = []
+        self._log_probs: list[float] = []
+        self._finish = ""
+
+    def add(self, tokens: Tokens) -> None:
+        """Take what an engine step gave."""
+        self._token_ids += tokens.token_ids
+        self._log_probs += tokens.log_probs
+        self._finish = tokens.finish
+
+    def part(self, index: int) -> Part:
+        """What goes into the chunk."""
+        return Part(index, self._token_ids, self._finish, self._log_probs)

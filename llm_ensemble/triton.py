@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Triton's side: the only module that knows pb_utils.
+"""Triton's side of the three steps. Only this module and triton_unary.py know pb_utils.
 
 Tensors to values and back, and one place where an exception becomes an error response. Seen on
 tritonserver 2.51.0: BYTES tensors arrive as object arrays of bytes, parameters as a JSON text.
@@ -16,10 +16,11 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from llm_ensemble.completion import Text
-from llm_ensemble.errors import Overloaded, RequestError
-from llm_ensemble.fields import check_field, refuse_unknown
-from llm_ensemble.prompt import Fields, Prepared
+from llm_ensemble.errors import EngineError, Overloaded, RequestError
+from llm_ensemble.fields import Fields, check_field, refuse_unknown
+from llm_ensemble.prompt import Prepared
 from llm_ensemble.request import Chunk, Request, chunk_from_wire, request_from_wire, to_wire
+from llm_ensemble.unary import FIRST_CHOSEN_NUMBER
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +51,11 @@ def _values(tensor: Any) -> list[Any]:
 def respond_each(requests: Sequence[Any], work: Callable[[Sequence[Fields]], list[Any]]) -> list[Any]:
     """Answer requests that are worked on together; an error of one leaves its neighbours alone."""
     fields = [_attempt(read_fields, request) for request in requests]
-    good = [value for value in fields if not isinstance(value, Exception)]
-    results = iter(_work_on(good, work))
-    return [_prepared_response(value if isinstance(value, Exception) else next(results)) for value in fields]
+    results = iter(_work_on([value for value in fields if not isinstance(value, Exception)], work))
+    return [
+        _prepared_response(request, value if isinstance(value, Exception) else next(results))
+        for request, value in zip(requests, fields)
+    ]
 
 
 def _work_on(batch: Sequence[Fields], work: Callable[[Sequence[Fields]], list[Any]]) -> list[Any]:
@@ -70,9 +73,9 @@ def _attempt(work: Callable[[Any], Any], argument: Any) -> Any:
         return error
 
 
-def _prepared_response(result: Prepared | Exception) -> Any:
+def _prepared_response(request: Any, result: Prepared | Exception) -> Any:
     if isinstance(result, Exception):
-        return error_response(result)
+        return error_response(request, result)
     input_ids, record = result
     tensors = [
         pb_utils.Tensor("input_ids", np.array([input_ids], dtype=np.int32)),
@@ -81,17 +84,22 @@ def _prepared_response(result: Prepared | Exception) -> Any:
     return pb_utils.InferenceResponse(output_tensors=tensors)
 
 
-def error_response(error: Exception) -> Any:
+def error_response(request: Any, error: Exception) -> Any:
     """The response for an exception: the caller's fault in full; ours in one neutral line, and logged."""
     if isinstance(error, RequestError):
-        return _error(str(error), pb_utils.TritonError.INVALID_ARG)
+        return make_error(str(error), pb_utils.TritonError.INVALID_ARG)
     if isinstance(error, Overloaded):
-        return _error(str(error), pb_utils.TritonError.UNAVAILABLE)
-    log.error("a request failed", exc_info=error)
-    return _error("internal error; the server's log has the details", pb_utils.TritonError.INTERNAL)
+        return make_error(str(error), pb_utils.TritonError.UNAVAILABLE)
+    # An EngineError says all there is to say; the traceback of anything else tells where it came from.
+    name = request.request_id() or "without an id"
+    log.error(
+        "request %s failed: %s", name, error, exc_info=None if isinstance(error, EngineError) else error
+    )
+    return make_error("internal error; the server's log has the details", pb_utils.TritonError.INTERNAL)
 
 
-def _error(message: str, code: int) -> Any:
+def make_error(message: str, code: int) -> Any:
+    """An error response."""
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
 
 
@@ -105,13 +113,20 @@ def read_engine_request(request: Any) -> tuple[list[int], Request] | int:
     return tensors["input_ids"][0].tolist(), request_from_wire(tensors["request"])
 
 
+def stream_identity(request: Any) -> dict[str, Any]:
+    """The stream's number, if ensemble_unary chose one, and the client's name for it."""
+    correlation = request.correlation_id()
+    chosen = isinstance(correlation, int) and correlation >= FIRST_CHOSEN_NUMBER
+    return {"number": correlation if chosen else 0, "label": request.request_id()}
+
+
 def chunk_sender(request: Any) -> Callable[[Chunk], None]:
     """A function that sends a request's chunks and, with the last, Triton's final flag."""
     sender = request.get_response_sender()
 
     def send(chunk: Chunk) -> None:
         response = pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor("chunk", to_wire(chunk))])
-        sender.send(response, flags=FINAL if chunk.finish or chunk.error else 0)
+        sender.send(response, flags=FINAL if chunk.last else 0)
 
     return send
 
@@ -132,18 +147,29 @@ def end(request: Any, response: Any | None = None) -> None:
 
 
 def text_response(text: Text) -> Any:
-    """A Text as the ensemble's outputs, each of shape [1, 1], but log probabilities: nobody asked."""
-    tensors = [
-        _bytes("text_output", text.text),
-        _bytes("finish_reason", text.finish),
-        pb_utils.Tensor("num_input_tokens", np.array([[text.num_input_tokens]], dtype=np.int32)),
-        pb_utils.Tensor("num_output_tokens", np.array([[text.num_output_tokens]], dtype=np.int32)),
-    ]
-    return pb_utils.InferenceResponse(output_tensors=tensors)
+    """A Text as the ensemble's outputs, of shape [1, sequences] or [1, 1].
+
+    Log probabilities come only where they were asked for; output_log_probs has shape [1, sequences, tokens],
+    a sequence with fewer tokens than another filled up with 0.
+    """
+    shares = text.sequences
+    outputs = {
+        "text_output": np.array([[share.text.encode() for share in shares]], dtype=np.object_),
+        "finish_reason": np.array([[share.finish.encode() for share in shares]], dtype=np.object_),
+        "num_input_tokens": np.array([[text.num_input_tokens]], dtype=np.int32),
+        "num_output_tokens": np.array([[sum(share.num_tokens for share in shares)]], dtype=np.int32),
+    }
+    if text.log_probs:
+        outputs["cum_log_probs"] = np.array([[share.cum_log_prob for share in shares]], dtype=np.float32)
+        outputs["output_log_probs"] = _filled_up([share.log_probs for share in shares])
+    return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(*output) for output in outputs.items()])
 
 
-def _bytes(name: str, text: str) -> Any:
-    return pb_utils.Tensor(name, np.array([[text.encode()]], dtype=np.object_))
+def _filled_up(rows: list[list[float]]) -> np.ndarray[Any, Any]:
+    array = np.zeros((1, len(rows), max(map(len, rows))), dtype=np.float32)
+    for i, row in enumerate(rows):
+        array[0, i, : len(row)] = row
+    return array
 
 
 def abort_stream(number: int) -> None:

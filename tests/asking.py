@@ -26,16 +26,16 @@ def post(server, path, body, model="ensemble"):
     return answer.status, text
 
 
-def generate(server, prompt, **fields):
+def generate(server, text_input, **fields):
     """The one answer of /generate."""
-    status, text = post(server, "generate", {"text_input": prompt, **fields})
+    status, text = post(server, "generate", {"text_input": text_input, **fields})
     assert status == 200, text
     return json.loads(text)
 
 
-def generate_stream(server, prompt, **fields):
+def generate_stream(server, text_input, **fields):
     """The events of /generate_stream."""
-    status, text = post(server, "generate_stream", {"text_input": prompt, "stream": True, **fields})
+    status, text = post(server, "generate_stream", {"text_input": text_input, "stream": True, **fields})
     assert status == 200, text
     return [
         json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")
@@ -58,6 +58,11 @@ def tensor(name, values, datatype=None, shape=None):
     return one
 
 
+def tensors(**fields):
+    """An InferInput a field."""
+    return [tensor(name, value if isinstance(value, list) else [value]) for name, value in fields.items()]
+
+
 class GrpcStream:
     """A gRPC ModelStreamInfer stream: ask, then iterate over the responses of the one request.
 
@@ -78,12 +83,15 @@ class GrpcStream:
         self._client.stop_stream(cancel_requests=self._under_way)
         self._client.close()
 
-    def ask(self, *tensors, request_id="", options=None, **fields):
-        """Send one request; its responses, as dicts of Python values, as they come."""
-        inputs = [*tensors]
-        inputs += [tensor(n, v if isinstance(v, list) else [v]) for n, v in fields.items()]
+    def start(self, *inputs, request_id="", options=None, **fields):
+        """Send one request and wait for nothing."""
+        inputs = [*inputs, *tensors(**fields)]
         self._client.async_stream_infer("ensemble", inputs, request_id=request_id, **(options or {}))
         self._under_way = True
+
+    def ask(self, *inputs, **fields):
+        """Send one request; its responses, as dicts of Python values, as they come."""
+        self.start(*inputs, **fields)
         while True:
             result, error = self._answers.get(timeout=SECONDS)
             self._under_way = not error and not result.as_numpy("finish_reason")[0, 0]

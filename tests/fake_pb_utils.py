@@ -82,8 +82,9 @@ class ResponseSender:
 class Request:
     """What the stub hands to execute."""
 
-    def __init__(self, tensors, parameters=None, cancelled=False):
-        self._tensors, self._parameters, self._cancelled = tensors, parameters, cancelled
+    def __init__(self, tensors, parameters=None, cancelled=False, request_id="", correlation_id=0):
+        self._tensors, self._parameters, self.cancelled = tensors, parameters, cancelled
+        self._request_id, self._correlation_id = request_id, correlation_id
         self._sender = ResponseSender()
 
     def inputs(self):
@@ -93,31 +94,46 @@ class Request:
         return json.dumps(self._parameters) if self._parameters else "{}"
 
     def is_cancelled(self):
-        return self._cancelled
+        assert not self._sender._closed, "2.51.0 crashes here: the request has its last response"
+        return self.cancelled
 
     def get_response_sender(self):
         return self._sender
 
     def request_id(self):
-        return ""
+        return self._request_id
+
+    def correlation_id(self):
+        return self._correlation_id
+
+    def requested_output_names(self):
+        return {"text_output", "finish_reason"}
 
 
 class InferenceRequest:
-    """A BLS call; `calls` keeps them for the test to look at."""
+    """A BLS call; `calls` keeps them for the test to look at, `answers` are given by the next ones."""
 
     calls: list["InferenceRequest"] = []
+    answers: list[list[InferenceResponse]] = []
 
-    def __init__(self, model_name, requested_output_names, inputs):
-        self.model_name, self.requested_output_names, self.tensors = (
-            model_name,
-            requested_output_names,
-            inputs,
-        )
+    def __init__(
+        self,
+        model_name,
+        requested_output_names,
+        inputs,
+        request_id="",
+        correlation_id=0,
+        parameters=None,
+    ):
+        assert isinstance(requested_output_names, list), "the stub takes a list and nothing like one"
+        self.model_name, self.requested_output_names = model_name, requested_output_names
+        self.tensors, self.request_id, self.correlation_id = inputs, request_id, correlation_id
+        self.parameters = parameters or {}
 
     def exec(self, decoupled=False):
-        assert decoupled, "tensorrt_llm is decoupled: exec needs decoupled=True"
+        assert decoupled, "tensorrt_llm and ensemble are decoupled: exec needs decoupled=True"
         InferenceRequest.calls.append(self)
-        return iter(())
+        return iter(InferenceRequest.answers.pop(0) if InferenceRequest.answers else ())
 
 
 class Logger:

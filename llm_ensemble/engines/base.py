@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from llm_ensemble.errors import EngineDirectoryError, EngineError
@@ -15,34 +15,34 @@ from llm_ensemble.settings import Settings
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """One sequence to continue. request_id is the caller's, unique among the open ones."""
+    """One prompt to continue. number is the caller's, unique among the open ones; label is for the log."""
 
-    request_id: int
+    number: int
     input_ids: list[int]
     sampling: Sampling
+    label: str = ""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """What one engine step gave one request: new ids (no end token among them), and why it ended.
+    """What one engine step gave one sequence of a request: new ids (no end token among them).
 
-    finish is "" until the last one, then stop, length or cancelled; error is set, and the request ended,
-    when the engine could not go on with it.
+    finish is "" until the sequence's last one, then stop or length. cancelled, or an error when the
+    engine could not go on, end all sequences of the request.
+    index: which sequence, 0 to num_return_sequences - 1. log_probs: natural logarithms, one an id, from the
+    model's own distribution (before penalties, temperature and filters) when the request asked for them.
     """
 
     token_ids: list[int]
     finish: str = ""
     error: EngineError | None = None
-
-    @property
-    def last(self) -> bool:
-        """Whether nothing more comes for this request."""
-        return bool(self.finish or self.error)
+    index: int = 0
+    log_probs: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class EngineStats:
-    """Requests running and waiting now; part of the KV cache in use, 0 to 1."""
+    """Sequences running and waiting now; part of the KV cache in use, 0 to 1."""
 
     running: int
     waiting: int
@@ -56,12 +56,13 @@ class Engine(Protocol):
     """A running engine. Calls come from any thread; on_tokens is called from the engine's own."""
 
     def submit(self, request: GenerationRequest, on_tokens: OnTokens) -> None:
-        """Queue a request; on_tokens is called until, and not after, a Tokens that is `last`.
+        """Queue a request; on_tokens is called until, and not after, every sequence has ended.
 
-        Raises Overloaded when no more may wait, EngineError when the engine is closed or dead.
+        Raises RequestError naming a field the engine cannot serve, Overloaded when no more may wait,
+        EngineError when the engine is closed or dead.
         """
 
-    def abort(self, request_id: int) -> None:
+    def abort(self, number: int) -> None:
         """End a request early, with finish cancelled; an unknown or ended one is left alone."""
 
     def stats(self) -> EngineStats:

@@ -11,8 +11,9 @@ from tritonclient.grpc import model_config_pb2
 from build_scripts.tritonserver import MODEL_REPOSITORY, ROOT
 from llm_ensemble.fields import FIELDS
 
-MODELS = ["ensemble", "preprocessing", "tensorrt_llm", "postprocessing"]
-STEPS = MODELS[1:]
+STEPS = ["preprocessing", "tensorrt_llm", "postprocessing"]
+PYTHON = ["ensemble_unary", *STEPS]
+MODELS = ["ensemble", *PYTHON]
 
 
 def config(name):
@@ -36,7 +37,7 @@ def test_every_model_has_a_version_in_a_fresh_clone():
 
 def test_nothing_but_models_lives_in_the_repository():
     assert sorted(path.name for path in MODEL_REPOSITORY.iterdir()) == sorted(MODELS)
-    for name in STEPS:
+    for name in PYTHON:
         files = [
             p.relative_to(MODEL_REPOSITORY / name).as_posix() for p in (MODEL_REPOSITORY / name).rglob("*")
         ]
@@ -74,6 +75,13 @@ def test_a_step_s_inputs_are_all_fed_or_optional():
         assert not missing
 
 
+def test_ensemble_unary_has_the_contract_of_the_ensemble():
+    unary, ensemble = config("ensemble_unary"), config("ensemble")
+    assert list(unary.input) == list(ensemble.input)
+    assert list(unary.output) == list(ensemble.output)
+    assert not unary.model_transaction_policy.decoupled
+
+
 def test_the_fields_in_the_code_are_the_inputs_of_the_ensemble_and_of_preprocessing():
     declared = {
         name: (
@@ -103,7 +111,7 @@ def test_batch_sizes_fit_together():
     assert len({config(name).max_batch_size for name in MODELS}) == 1
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", PYTHON)
 def test_an_adapter_is_some_40_lines(name):
     assert len((MODEL_REPOSITORY / name / "1/model.py").read_text().splitlines()) <= 42
 
@@ -113,9 +121,9 @@ def sources():
     yield from (ROOT / "build_scripts").rglob("*.py")
 
 
-def test_one_module_speaks_pb_utils():
+def test_two_modules_speak_pb_utils():
     speakers = [path for path in sources() if "import triton_python_backend_utils" in path.read_text()]
-    assert [path.name for path in speakers] == ["triton.py"]
+    assert sorted(path.name for path in speakers) == ["triton.py", "triton_unary.py"]
 
 
 @pytest.mark.parametrize("path", [*sources()], ids=lambda path: path.name)

@@ -1,63 +1,118 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server whose engine step is the real one with a tap on it.
+"""Servers whose steps are the committed ones with taps on them (tap.py)."""
 
-What the engine made does not reach a client, so the tap writes each chunk down, by request id, on its way to
-postprocessing. For a request without id, or whose id begins with "slow", it also takes its time, so that a
-test can do something while the engine works: the demo model alone would be done before a client could leave.
-"""
-
+import contextlib
 import json
+import os
 import shutil
+import time
 
 import pytest
 
-from build_scripts.tritonserver import MODEL_REPOSITORY, free_ports, running
+from build_scripts.tritonserver import MODEL_REPOSITORY, ROOT, free_ports, running
 
-TAP = """
-import importlib.util
-import json
-import time
-
-from llm_ensemble import triton
-
-spec = importlib.util.spec_from_file_location("real_model", {real!r})
-real_model = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(real_model)
-TritonPythonModel = real_model.TritonPythonModel
-chunk_sender = triton.chunk_sender
+MODEL = "from tests.server.tap import tapped\n\nTritonPythonModel = tapped({name!r})\n"
+TAPPED = ("tensorrt_llm", "postprocessing", "ensemble_unary")
 
 
-def tapped(request):
-    send, request_id = chunk_sender(request), request.request_id()
+class Tapped:
+    """A tapped server, what its engine made and what its steps remember."""
 
-    def tap(chunk):
-        with open({log!r}, "a") as log:
-            line = {{"id": request_id, "token_ids": chunk.token_ids, "finish": chunk.finish}}
-            log.write(json.dumps(line) + "\\n")
-        send(chunk)
-        if not request_id or request_id.startswith("slow"):
-            time.sleep(0.02)
+    def __init__(self, server, folder, log):
+        self.server, self._folder, self._log = server, folder, log
 
-    return tap
+    @property
+    def log(self):
+        return self._log.read_text()
+
+    def parts(self, request_id):
+        """What the engine sent for a request so far."""
+        return [part for chunk in self._chunks(request_id) for part in chunk["parts"]]
+
+    def ended(self, request_id):
+        """Whether the engine step has ended a request."""
+        return any(chunk["last"] for chunk in self._chunks(request_id))
+
+    def _chunks(self, request_id):
+        path = self._folder / "chunks"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [chunk for chunk in map(json.loads, lines) if chunk["id"] == request_id]
+
+    @property
+    def state(self):
+        """running and waiting in the engine, and what is open in each step."""
+        read = {name: json.loads((self._folder / f"{name}.json").read_text()) for name in TAPPED}
+        engine = read["tensorrt_llm"]
+        opens = {name: state["open"] for name, state in read.items()}
+        return {"running": engine["running"], "waiting": engine["waiting"], **opens}
+
+    def is_empty(self):
+        """Whether no step remembers anything."""
+        return not any(self.state.values())
+
+    def wait(self, condition, seconds=10.0):
+        """Wait until a condition holds; how long that took. Fails when it takes too long."""
+        started = time.monotonic()
+        while not condition():
+            assert time.monotonic() - started < seconds, f"still not so: {self.state}"
+            time.sleep(0.01)
+        return time.monotonic() - started
 
 
-triton.chunk_sender = tapped
-"""
+@contextlib.contextmanager
+def tapped_server(engine_dir, folder, **environ):
+    repository = folder / "models"
+    shutil.copytree(MODEL_REPOSITORY, repository, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in TAPPED:
+        (repository / name / "1/model.py").write_text(MODEL.format(name=name))
+    log = folder / "log"
+    with contextlib.ExitStack() as stack:
+        monkeypatch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in {"TAP_FOLDER": folder, "PYTHONPATH": ROOT, **environ}.items():
+            monkeypatch.setenv(name, str(value))
+        file = stack.enter_context(log.open("wb"))
+        server = stack.enter_context(running(engine_dir, free_ports(), file, repository))
+        monkeypatch.undo()  # other servers start while this one runs
+        server.wait_ready()
+        tapped = Tapped(server, folder, log)
+        tapped.wait(lambda: all((folder / f"{name}.json").exists() for name in TAPPED))
+        yield tapped
 
 
 @pytest.fixture(scope="session")
 def tapped(demo_engine, tmp_path_factory):
-    """The tapped server, and a function that gives the chunks of a request so far."""
-    folder = tmp_path_factory.mktemp("tapped")
-    repository, tap, log = folder / "models", folder / "chunks", folder / "log"
-    shutil.copytree(MODEL_REPOSITORY, repository, ignore=shutil.ignore_patterns("__pycache__"))
-    real = str(MODEL_REPOSITORY / "tensorrt_llm/1/model.py")
-    (repository / "tensorrt_llm/1/model.py").write_text(TAP.format(real=real, log=str(tap)))
+    """A tapped server at full speed."""
+    with tapped_server(demo_engine, tmp_path_factory.mktemp("tapped")) as tapped:
+        yield tapped
 
-    def chunks(request_id):
-        lines = [json.loads(line) for line in tap.read_text().splitlines()]
-        return [line for line in lines if line["id"] == request_id]
 
-    with log.open("wb") as file, running(demo_engine, free_ports(), file, repository) as server:
-        server.wait_ready()
-        yield server, chunks
+def with_limits(engine_dir, copy, **limits):
+    """A copy of an engine directory with other limits."""
+    shutil.copytree(engine_dir, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["limits"].update(limits)
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    return copy
+
+
+@pytest.fixture(scope="session")
+def tight(demo_engine, tmp_path_factory):
+    """An engine that runs 4 sequences and reads 16 tokens of a prompt a step."""
+    copy = tmp_path_factory.mktemp("tight") / "engine"
+    return with_limits(demo_engine, copy, max_batch_size=4, max_num_tokens=16)
+
+
+@pytest.fixture(scope="session")
+def slow(tight, tmp_path_factory):
+    """A tapped server where 4 sequences run, 4 wait, and a step takes 20 ms."""
+    settings = {"MAX_WAITING": 4, "TAP_STEP_SECONDS": 0.02}
+    with tapped_server(tight, tmp_path_factory.mktemp("slow"), **settings) as slow:
+        yield slow
+
+
+@pytest.fixture
+def quiet(slow):
+    """The slow server with nothing left of the test before."""
+    slow.wait(slow.is_empty)
+    yield slow
+    slow.wait(slow.is_empty)

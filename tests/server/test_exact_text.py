@@ -25,17 +25,16 @@ def sampled(i):
     return {"temperature": 100.0, "seed": i, "max_tokens": 400} if i % 2 else {"max_tokens": 64}
 
 
-def stream_text(server, i):
+def stream_text(tapped.server, i):
     with GrpcStream(server) as stream:
         asked = stream.ask(text_input=PROMPTS[i], stream=True, request_id=str(i), **sampled(i))
         return joined(asked)
 
 
 def test_200_streams_32_at_a_time_are_the_decode_of_their_ids(tapped, demo_engine):
-    server, log = tapped
     with concurrent.futures.ThreadPoolExecutor(32) as pool:
-        texts = list(pool.map(lambda i: stream_text(server, i), range(len(PROMPTS))))
-    ids = [[token for chunk in log(str(i)) for token in chunk["token_ids"]] for i in range(200)]
+        texts = list(pool.map(lambda i: stream_text(tapped.server, i), range(len(PROMPTS))))
+    ids = [[token for part in tapped.parts(str(i)) for token in part["token_ids"]] for i in range(200)]
     tokenizer = load_tokenizer(demo_engine)
     assert texts == [tokenizer.decode(one) for one in ids]
     beyond_ascii = set("".join(texts)) - {chr(code) for code in range(128)}

@@ -5,15 +5,16 @@ import importlib
 import importlib.util
 import logging
 import sys
+import time
 
 import numpy as np
 import pytest
 
 from build_scripts.tritonserver import MODEL_REPOSITORY
 from llm_ensemble.errors import Overloaded
-from llm_ensemble.request import Chunk, TextOptions, request_from_wire, to_wire
+from llm_ensemble.request import Chunk, Part, TextOptions, request_from_wire, to_wire
 from tests import fake_pb_utils
-from tests.fake_pb_utils import Request, Tensor
+from tests.fake_pb_utils import InferenceRequest, InferenceResponse, Request, Tensor, TritonError
 
 
 @pytest.fixture
@@ -21,8 +22,10 @@ def load(monkeypatch, unit_engine_dir):
     """Load a step's model.py as `1.model` and initialize it."""
     monkeypatch.setenv("ENGINE_DIR", str(unit_engine_dir))
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", fake_pb_utils)
-    monkeypatch.delitem(sys.modules, "llm_ensemble.triton", raising=False)
-    fake_pb_utils.InferenceRequest.calls.clear()
+    for name in ("llm_ensemble.triton", "llm_ensemble.triton_unary"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    InferenceRequest.calls.clear()
+    InferenceRequest.answers.clear()
     fake_pb_utils.Logger.lines.clear()
 
     def load(step):
@@ -61,7 +64,7 @@ def test_preprocessing_turns_tensors_into_ids_and_a_record(load, byte_tokenizer)
     assert out["input_ids"][0].tolist() == byte_tokenizer.encode("hé").ids
     record = request_from_wire(out["request"])
     assert (record.sampling.max_tokens, record.sampling.top_p, record.sampling.greedy) == (5, 0.5, False)
-    assert record.text.stop_words == ["a", ""]
+    assert record.text.stop_words == ["a"]
 
 
 def test_preprocessing_answers_each_request_of_a_batch_for_itself(load):
@@ -89,17 +92,18 @@ def test_triton_s_own_parameters_are_no_unknown_fields(load):
 def test_a_fault_of_ours_is_one_neutral_line_and_the_traceback_is_logged(load, caplog):
     model = load("preprocessing")
     model._preprocessor._tokenizer = None  # as broken as can be
-    (response,) = model.execute([Request([text("text_input", "a")])])
+    (response,) = model.execute([Request([text("text_input", "a")], request_id="mine-7")])
     assert response.error().message() == "internal error; the server's log has the details"
     assert response.error().code() == fake_pb_utils.TritonError.INTERNAL
     assert "AttributeError" in caplog.text
+    assert "request mine-7 failed" in caplog.text
 
 
 def chunk(byte_tokenizer, sequence, words, finish="", *, cancelled=False):
     options = TextOptions(True, ["END"], "", 3) if sequence == 0 else None
     ids = byte_tokenizer.encode(words, add_special_tokens=False).ids
-    tensor = Tensor("chunk", to_wire(Chunk(9, sequence, ids, finish, "", options)))
-    return Request([tensor], cancelled=cancelled)
+    one = Chunk(9, sequence, [Part(0, ids, finish)], bool(finish), "", options)
+    return Request([Tensor("chunk", to_wire(one))], cancelled=cancelled, request_id="mine-9")
 
 
 def test_postprocessing_answers_a_chunk_with_its_text_and_the_final_flag(load, byte_tokenizer):
@@ -110,6 +114,7 @@ def test_postprocessing_answers_a_chunk_with_its_text_and_the_final_flag(load, b
     assert out["text_output"].tolist() == [["hé".encode()]]
     assert out["finish_reason"].tolist() == [[b"length"]]
     assert (out["num_input_tokens"].tolist(), out["num_output_tokens"].tolist()) == ([[3]], [[3]])
+    assert not {"cum_log_probs", "output_log_probs"} & out.keys(), "nobody asked for them"
     assert request.get_response_sender()._closed
 
 
@@ -124,6 +129,13 @@ def test_postprocessing_aborts_the_stream_of_a_client_that_left(load, byte_token
     assert [(t.name(), t.as_numpy().tolist()) for t in call.tensors] == [("abort", [[9]])]
 
 
+def test_an_abort_that_fails_is_logged(load, byte_tokenizer, caplog):
+    model = load("postprocessing")
+    InferenceRequest.answers.append([InferenceResponse(error=TritonError("no such model"))])
+    model.execute([chunk(byte_tokenizer, 0, "a", cancelled=True)])
+    assert "stream 9 could not be aborted: no such model" in caplog.text
+
+
 def test_postprocessing_answers_a_broken_order_with_internal(load, byte_tokenizer, caplog):
     model = load("postprocessing")
     model.execute([chunk(byte_tokenizer, 0, "a")])
@@ -131,15 +143,15 @@ def test_postprocessing_answers_a_broken_order_with_internal(load, byte_tokenize
     model.execute([swapped])
     (response,) = swapped.get_response_sender().sent
     assert response.error().code() == fake_pb_utils.TritonError.INTERNAL
-    assert "chunk 2 came, 1 was due" in caplog.text
+    assert "request mine-9 failed: stream 9: chunk 2 came, 1 was due" in caplog.text
 
 
 def test_overload_is_unavailable_in_triton_s_words(load):
     load("postprocessing")
     triton = importlib.import_module("llm_ensemble.triton")
-    response = triton.error_response(Overloaded("Exceeds maximum queue size"))
+    response = triton.error_response(Request([]), Overloaded("4 running, 2 waiting"))
     assert response.error().code() == fake_pb_utils.TritonError.UNAVAILABLE
-    assert response.error().message() == "Exceeds maximum queue size"
+    assert response.error().message() == "Exceeds maximum queue size: 4 running, 2 waiting; try again later"
 
 
 @pytest.mark.parametrize(("level", "as_what"), [("INFO", "info"), ("WARNING", "warn"), ("ERROR", "error")])
@@ -150,3 +162,98 @@ def test_every_level_of_our_log_reaches_triton_s(load, level, as_what):
         logging.LogRecord("ours", logging.getLevelName(level), "", 0, "said", (), None)
     )
     assert fake_pb_utils.Logger.lines == [(as_what, "said")]
+
+
+def test_several_sequences_with_log_probs_have_a_row_each_filled_up_with_0(load):
+    options = TextOptions(False, [], "", 3, 2, True)
+    parts = [Part(0, [5, 6], "length", [-1.0, -2.0]), Part(1, [7], "stop", [-3.0])]
+    request = Request([Tensor("chunk", to_wire(Chunk(9, 0, parts, True, "", options)))])
+    load("postprocessing").execute([request])
+    out = outputs(request.get_response_sender().sent[0])
+    assert out["text_output"].shape == out["finish_reason"].shape == (1, 2)
+    assert out["finish_reason"].tolist() == [[b"length", b"stop"]]
+    assert out["num_output_tokens"].tolist() == [[3]]
+    assert out["cum_log_probs"].tolist() == [[-3.0, -3.0]]
+    assert out["output_log_probs"].tolist() == [[[-1.0, -2.0], [-3.0, 0.0]]]
+    assert out["cum_log_probs"].dtype == out["output_log_probs"].dtype == np.float32
+
+
+class TestUnary:
+    @pytest.fixture
+    def ask(self, load, monkeypatch):
+        """Execute one request of ensemble_unary, wait for its one answer."""
+        model = load("ensemble_unary")
+
+        def ask(request):
+            assert model.execute([request]) is None
+            self.wait(lambda: request.get_response_sender()._closed)
+            (response,) = request.get_response_sender().sent
+            return response
+
+        yield ask
+        model.finalize()
+
+    def wait(self, condition):
+        deadline = time.monotonic() + 5
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert condition()
+
+    def test_it_forwards_everything_and_answers_once(self, ask):
+        answer = InferenceResponse([text("text_output", "hi")])
+        InferenceRequest.answers.append([answer, InferenceResponse()])
+        request = Request([text("text_input", "a")], parameters={"x": 1}, request_id="mine")
+        assert outputs(ask(request))["text_output"].tolist() == [[b"hi"]]
+        (call,) = InferenceRequest.calls
+        assert (call.model_name, call.request_id, call.parameters) == ("ensemble", "mine", {"x": 1})
+        assert call.tensors == request.inputs()
+        assert call.correlation_id >= 2**63
+        assert sorted(call.requested_output_names) == ["finish_reason", "text_output"]
+
+    @pytest.mark.parametrize(
+        ("message", "code"),
+        [
+            ("max_tokens: got 0, must be at least 1", TritonError.INVALID_ARG),
+            ("a b: unknown field; the fields are", TritonError.INVALID_ARG),
+            ("Exceeds maximum queue size: 4 running, 2 waiting; try again later", TritonError.UNAVAILABLE),
+            ("internal error; the server's log has the details", TritonError.INTERNAL),
+            ("Stub process 'tensorrt_llm_0_0' is not healthy.", TritonError.INTERNAL),
+        ],
+    )
+    def test_an_error_has_its_code_again_and_not_triton_s_prefix(self, ask, message, code):
+        """A BLS call on 2.51.0 gives INTERNAL for every error."""
+        error = TritonError(f"in ensemble 'ensemble', {message}", TritonError.INTERNAL)
+        InferenceRequest.answers.append([InferenceResponse(error=error)])
+        response = ask(Request([text("text_input", "a")]))
+        assert (response.error().message(), response.error().code()) == (message, code)
+
+    def test_stream_true_is_refused_by_name(self, ask):
+        response = ask(Request([text("text_input", "a"), number("stream", True, np.bool_)]))
+        assert response.error().message().startswith("stream: got true; this model answers once")
+        assert response.error().code() == TritonError.INVALID_ARG
+        assert InferenceRequest.calls == []
+
+    def test_no_answer_is_an_error_not_silence(self, ask):
+        assert ask(Request([text("text_input", "a")])).error().code() == TritonError.INTERNAL
+
+    def test_a_client_that_leaves_has_its_stream_aborted(self, ask, monkeypatch):
+        """The fake's is_cancelled fails if it is asked after the answer, as the real one crashes."""
+        monkeypatch.setattr("llm_ensemble.unary.WATCH_SECONDS", 0.01)
+        request = Request([text("text_input", "a")], cancelled=True)
+
+        def answer():
+            self.wait(lambda: any(call.model_name == "tensorrt_llm" for call in InferenceRequest.calls))
+            yield InferenceResponse([text("finish_reason", "cancelled")])
+
+        InferenceRequest.answers.append(answer())
+        ask(request)
+        forwarded, abort = InferenceRequest.calls[:2]
+        assert abort.tensors[0].as_numpy().tolist() == [[forwarded.correlation_id]]
+
+
+def test_the_engine_step_takes_a_stream_number_only_from_ensemble_unary(load):
+    load("postprocessing")
+    triton = importlib.import_module("llm_ensemble.triton")
+    for correlation, number_ in [(0, 0), (5, 0), ("a name", 0), (2**63 + 5, 2**63 + 5)]:
+        request = Request([], correlation_id=correlation, request_id="mine")
+        assert triton.stream_identity(request) == {"number": number_, "label": "mine"}

@@ -3,89 +3,103 @@ import pytest
 
 from llm_ensemble.completion import Postprocessor
 from llm_ensemble.errors import EngineError
-from llm_ensemble.request import Chunk, TextOptions
+from llm_ensemble.request import Chunk, Part, TextOptions
 
 
 class Stream:
     """Sends a text through a Postprocessor, chunk by chunk, the way the engine step would."""
 
-    def __init__(self, tokenizer, *, stream, stop_words=(), echo=""):
+    def __init__(self, tokenizer, *, stream, stop_words=(), echo="", sequences=1, log_probs=False):
         self.aborted = []
         self.tokenizer = tokenizer
         self.post = Postprocessor(tokenizer, self.aborted.append)
-        self.options = TextOptions(stream, list(stop_words), echo, 3)
-        self.sequence = 0
+        self.options = TextOptions(stream, list(stop_words), echo, 3, sequences, log_probs)
+        self.number = 0
 
-    def send(self, text="", finish="", client_left=False, sequence=None, error=""):
+    def part(self, text="", finish="", index=0):
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
-        options = self.options if self.sequence == 0 else None
-        number = self.sequence if sequence is None else sequence
-        self.sequence += 1
-        return self.post.add(Chunk(7, number, ids, finish, error, options), client_left)
+        return Part(index, ids, finish, [-1.0] * len(ids) if self.options.log_probs else [])
 
-    @property
-    def open(self):
-        return len(self.post._open)
+    def send_parts(self, *parts, last=False, client_left=False, number=None, error=""):
+        options = self.options if self.number == 0 else None
+        number = self.number if number is None else number
+        self.number += 1
+        return self.post.add(Chunk(7, number, [*parts], last, error, options), client_left)
+
+    def send(self, text="", finish="", **options):
+        """One sequence's next text; the response's share of it."""
+        response = self.send_parts(self.part(text, finish), last=bool(finish), **options)
+        return response and response.sequences[0]
 
 
 def test_a_stream_gives_each_chunk_s_text_and_tokens(byte_tokenizer):
     stream = Stream(byte_tokenizer, stream=True)
-    responses = [stream.send("ab"), stream.send("c"), stream.send("d", finish="length")]
-    assert [(r.text, r.finish, r.num_output_tokens) for r in responses] == [
+    shares = [stream.send("ab"), stream.send("c"), stream.send("d", finish="length")]
+    assert [(s.text, s.finish, s.num_tokens) for s in shares] == [
         ("ab", "", 2),
         ("c", "", 1),
         ("d", "length", 1),
     ]
-    assert {r.num_input_tokens for r in responses} == {3}
-    assert (stream.open, stream.aborted) == (0, [])
+    assert (stream.post.open, stream.aborted) == (0, [])
+
+
+def test_every_response_says_how_long_the_prompt_was(byte_tokenizer):
+    stream = Stream(byte_tokenizer, stream=True)
+    responses = [stream.send_parts(stream.part("a")), stream.send_parts(stream.part("b", "stop"), last=True)]
+    assert [response.num_input_tokens for response in responses] == [3, 3]
 
 
 def test_a_plain_request_gives_one_response_at_its_end(byte_tokenizer):
     stream = Stream(byte_tokenizer, stream=False)
     assert [stream.send("ab"), stream.send("c")] == [None, None]
     last = stream.send("d", finish="stop")
-    assert (last.text, last.finish, last.num_output_tokens) == ("abcd", "stop", 4)
+    assert (last.text, last.finish, last.num_tokens) == ("abcd", "stop", 4)
 
 
 def test_tokens_without_text_yet_are_counted_with_the_text_they_become(byte_tokenizer):
     stream = Stream(byte_tokenizer, stream=True, stop_words=["xyz"])
     assert stream.send("x") is None
-    response = stream.send("a")
-    assert (response.text, response.num_output_tokens) == ("xa", 2)
+    share = stream.send("a")
+    assert (share.text, share.num_tokens) == ("xa", 2)
 
 
 def test_an_empty_completion_still_gives_one_last_response(byte_tokenizer):
     for streamed in (True, False):
-        response = Stream(byte_tokenizer, stream=streamed).send("", finish="stop")
-        assert (response.text, response.finish, response.num_output_tokens) == ("", "stop", 0)
+        share = Stream(byte_tokenizer, stream=streamed).send("", finish="stop")
+        assert (share.text, share.finish, share.num_tokens) == ("", "stop", 0)
 
 
 @pytest.mark.parametrize("streamed", [True, False])
 def test_a_stop_string_ends_the_stream_and_aborts_the_engine_once(byte_tokenizer, streamed):
     stream = Stream(byte_tokenizer, stream=streamed, stop_words=["END"])
-    responses = [
-        stream.send("one E"),
-        stream.send("ND two"),
-        stream.send("three"),
-        stream.send("", "cancelled"),
-    ]
-    answered = [response for response in responses if response]
-    assert "".join(response.text for response in answered) == "one "
+    shares = [stream.send("one E"), stream.send("ND two"), stream.send("three"), stream.send("", "cancelled")]
+    answered = [share for share in shares if share]
+    assert "".join(share.text for share in answered) == "one "
     assert answered[-1].finish == "stop"
-    assert sum(response.num_output_tokens for response in answered) == len("one END")
-    assert (stream.open, stream.aborted) == (0, [7])
+    assert sum(share.num_tokens for share in answered) == len("one END")
+    assert (stream.post.open, stream.aborted) == (0, [7])
 
 
 def test_a_stop_string_in_the_very_last_chunk_needs_no_abort(byte_tokenizer):
     stream = Stream(byte_tokenizer, stream=True, stop_words=["END"])
-    response = stream.send("one END", finish="length")
-    assert (response.text, response.finish, stream.aborted) == ("one ", "stop", [])
+    share = stream.send("one END", finish="length")
+    assert (share.text, share.finish, stream.aborted) == ("one ", "stop", [])
 
 
 def test_what_is_held_back_comes_out_at_the_end(byte_tokenizer):
     stream = Stream(byte_tokenizer, stream=True, stop_words=["END"])
     assert stream.send("one EN").text == "one "
     assert stream.send("", finish="length").text == "EN"
+
+
+def test_a_stop_string_can_be_completed_by_a_character_that_stays_incomplete(byte_tokenizer):
+    """The end of a stream turns a lone byte into U+FFFD, and that is text like any other."""
+    stream = Stream(byte_tokenizer, stream=True, stop_words=["x\ufffd"])
+    stream.send("a")
+    lone = byte_tokenizer.encode("é", add_special_tokens=False).ids[:1]
+    ids = byte_tokenizer.encode("x", add_special_tokens=False).ids + lone
+    (share,) = stream.send_parts(Part(0, ids, "length"), last=True).sequences
+    assert (share.text, share.finish) == ("", "stop")
 
 
 def test_the_echo_comes_first_once_and_matches_no_stop_string(byte_tokenizer):
@@ -99,20 +113,79 @@ def test_a_client_that_left_is_aborted_once_and_forgotten(byte_tokenizer, chunks
     for _ in range(chunks_before):
         stream.send("a")
     assert [stream.send("b", client_left=True) for _ in range(3)] == [None] * 3
-    assert (stream.open, stream.aborted) == (0, [7])
+    assert (stream.post.open, stream.aborted) == (0, [7])
 
 
-def test_a_missing_chunk_is_an_error_not_a_garbled_text(byte_tokenizer):
+def test_a_stream_that_waits_for_its_first_text_gets_one_empty_response(byte_tokenizer):
+    """Triton's HTTP server looks for its client only after the first."""
+    stream = Stream(byte_tokenizer, stream=True)
+    (share,) = stream.send_parts().sequences
+    assert (share.text, share.finish, share.num_tokens) == ("", "", 0)
+    assert stream.send_parts() is None
+    assert stream.send("a").text == "a"
+    assert stream.send_parts() is None
+
+
+def test_an_empty_chunk_shows_a_client_that_left_a_plain_request(byte_tokenizer):
+    stream = Stream(byte_tokenizer, stream=False)
+    assert stream.send_parts() is None
+    assert stream.post.open == 1
+    assert stream.send_parts(client_left=True) is None
+    assert (stream.post.open, stream.aborted) == (0, [7])
+
+
+def test_a_missing_chunk_is_an_error_not_a_garbled_text_and_stops_the_engine(byte_tokenizer):
     stream = Stream(byte_tokenizer, stream=True)
     stream.send("a")
     with pytest.raises(EngineError, match="chunk 2 came, 1 was due"):
-        stream.send("b", sequence=2)
-    assert stream.open == 0
+        stream.send("b", number=2)
+    assert (stream.post.open, stream.aborted) == (0, [7])
 
 
 def test_the_engine_s_error_ends_the_stream_and_leaves_nothing(byte_tokenizer):
     stream = Stream(byte_tokenizer, stream=True)
     stream.send("a")
     with pytest.raises(EngineError, match="it burst"):
-        stream.send(error="it burst")
-    assert stream.open == 0
+        stream.send_parts(last=True, error="it burst")
+    assert (stream.post.open, stream.aborted) == (0, [])
+
+
+def test_log_probs_come_with_the_tokens_they_belong_to_and_add_up(byte_tokenizer):
+    stream = Stream(byte_tokenizer, stream=True, stop_words=["xy"], log_probs=True)
+    shares = [stream.send("ab"), stream.send("cx"), stream.send("yz")]
+    assert [share.log_probs for share in shares] == [[-1, -1], [-1, -1], [-1]]
+    assert [share.cum_log_prob for share in shares] == [-2, -4, -5]
+    assert [share.num_tokens for share in shares] == [2, 2, 1]
+
+
+class TestSeveralSequences:
+    def test_a_plain_request_waits_for_all_of_them(self, byte_tokenizer):
+        stream = Stream(byte_tokenizer, stream=False, sequences=2, echo=">")
+        assert stream.send_parts(stream.part("ab", "stop", 0), stream.part("c", "", 1)) is None
+        response = stream.send_parts(stream.part("d", "length", 1), last=True)
+        assert [(s.text, s.finish, s.num_tokens) for s in response.sequences] == [
+            (">ab", "stop", 2),
+            (">cd", "length", 2),
+        ]
+
+    def test_a_stream_gives_each_its_new_text_and_repeats_an_end_that_was_told(self, byte_tokenizer):
+        stream = Stream(byte_tokenizer, stream=True, sequences=2)
+        first = stream.send_parts(stream.part("a", "stop", 0), stream.part("b", "", 1))
+        last = stream.send_parts(stream.part("c", "length", 1), last=True)
+        assert [(s.text, s.finish) for s in first.sequences] == [("a", "stop"), ("b", "")]
+        assert [(s.text, s.finish) for s in last.sequences] == [("", "stop"), ("c", "length")]
+
+    def test_an_end_without_text_is_told(self, byte_tokenizer):
+        stream = Stream(byte_tokenizer, stream=True, sequences=2)
+        response = stream.send_parts(stream.part("", "stop", 0))
+        assert [s.finish for s in response.sequences] == ["stop", ""]
+        assert stream.send_parts() is None
+
+    def test_the_engine_is_stopped_when_each_has_its_stop_string(self, byte_tokenizer):
+        stream = Stream(byte_tokenizer, stream=False, sequences=2, stop_words=["."])
+        assert stream.send_parts(stream.part("a.b", index=0), stream.part("c", index=1)) is None
+        assert stream.send_parts(stream.part("more", index=0)) is None
+        assert stream.aborted == []
+        response = stream.send_parts(stream.part(".", index=1))
+        assert [(s.text, s.finish) for s in response.sequences] == [("a", "stop"), ("c", "stop")]
+        assert (stream.post.open, stream.aborted) == (0, [7])

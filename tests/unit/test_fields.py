@@ -4,15 +4,17 @@ import math
 import pytest
 
 from llm_ensemble.errors import RequestError
-from llm_ensemble.fields import FIELDS, check_field, refuse_unknown
+from llm_ensemble.fields import FIELDS, LONGEST_WORD, MOST_WORDS, check_field, one_of, refuse_unknown
 
 
 @pytest.mark.parametrize(
     ("name", "raw", "value"),
     [
         ("text_input", ["né".encode()], "né"),
-        ("stop_words", [b"a", b"", "é".encode()], ["a", "", "é"]),
+        ("stop_words", [b"a", b"", "é".encode()], ["a", "é"]),  # an empty word asks for nothing
         ("stop_words", [], []),
+        ("bad_words", [b""], []),
+        ("stop_words", ["é".encode() * LONGEST_WORD] * MOST_WORDS, ["é" * LONGEST_WORD] * MOST_WORDS),
         ("max_tokens", [1], 1),
         ("temperature", [0.0], 0.0),
         ("top_p", [1.0], 1.0),
@@ -33,14 +35,28 @@ def test_a_good_value_is_taken(name, raw, value):
         ("temperature", [-0.1], "temperature: got -0.1, must be at least 0 and at most 100"),
         ("temperature", [math.nan], "temperature: got nan, must be at least 0 and at most 100"),
         ("temperature", [math.inf], "temperature: got inf, must be at least 0 and at most 100"),
-        ("top_p", [0.0], "top_p: got 0, must be above 0 and at most 1"),
-        ("top_p", [1.5], "top_p: got 1.5, must be above 0 and at most 1"),
+        ("temperature", [-math.inf], "temperature: got -inf, must be at least 0 and at most 100"),
+        ("top_p", [-0.1], "top_p: got -0.1, must be at least 0 and at most 1"),
+        ("top_p", [1.5], "top_p: got 1.5, must be at least 0 and at most 1"),
+        ("min_p", [1.01], "min_p: got 1.01, must be at least 0 and at most 1"),
+        ("min_tokens", [-1], "min_tokens: got -1, must be at least 0"),
+        ("min_length", [-1], "min_length: got -1, must be at least 0"),
+        ("repetition_penalty", [0.0], "repetition_penalty: got 0, must be above 0 and at most 100"),
+        ("presence_penalty", [-2.5], "presence_penalty: got -2.5, must be at least -2 and at most 2"),
+        ("frequency_penalty", [3], "frequency_penalty: got 3, must be at least -2 and at most 2"),
+        ("length_penalty", [11], "length_penalty: got 11, must be at least -10 and at most 10"),
+        ("beam_width", [0], "beam_width: got 0, must be at least 1"),
+        ("num_return_sequences", [0], "num_return_sequences: got 0, must be at least 1"),
+        ("end_id", [-2], "end_id: got -2, must be at least -1"),
+        ("pad_id", [-1], "pad_id: got -1, must be at least 0"),
+        ("deadline_ms", [0], "deadline_ms: got 0, must be at least 1"),
         ("top_k", [-1], "top_k: got -1, must be at least 0"),
         ("text_input", [b"ab\xff"], "text_input: not UTF-8 (byte 2 of 3); send UTF-8"),
         ("stop_words", [b"ok", b"\xff"], "stop_words: not UTF-8 (byte 0 of 1); send UTF-8"),
         ("max_tokens", [1, 2], "max_tokens: takes one value, got 2"),
         ("max_tokens", [], "max_tokens: takes one value, got 0"),
-        ("beam_width", [2], "beam_width: not supported by this version; leave it out"),
+        ("stop_words", [b"a"] * 10_000, "stop_words: got 10000 strings, at most 64 are allowed"),
+        ("bad_words", [b"a" * 257], "bad_words: got a string of 257 characters, at most 256 are allowed"),
     ],
 )
 def test_a_bad_value_is_refused_with_the_field_first(name, raw, told):
@@ -49,11 +65,20 @@ def test_a_bad_value_is_refused_with_the_field_first(name, raw, told):
     assert str(caught.value) == told
 
 
-def test_every_field_that_is_not_there_yet_is_refused_by_name():
-    for name, field in FIELDS.items():
-        if not field.supported:
-            with pytest.raises(RequestError, match=f"^{name}: not supported"):
-                check_field(name, [1])
+@pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if field.datatype == "FP32"])
+def test_no_number_field_takes_what_is_no_number(name):
+    for value in (math.nan, math.inf, -math.inf):
+        with pytest.raises(RequestError, match=f"^{name}: got {value:g}, must be "):
+            check_field(name, [value])
+
+
+def test_a_field_with_two_names_may_come_by_either_or_by_both_if_they_agree():
+    assert one_of({"min_tokens": 3}, "min_tokens", "min_length", 0) == ("min_tokens", 3)
+    assert one_of({"min_length": 3}, "min_tokens", "min_length", 0) == ("min_length", 3)
+    assert one_of({"min_length": 3, "min_tokens": 3}, "min_tokens", "min_length", 0) == ("min_tokens", 3)
+    assert one_of({}, "min_tokens", "min_length", 0) == ("min_tokens", 0)
+    with pytest.raises(RequestError, match="^min_length: got 4, but min_tokens is 3; they are one field"):
+        one_of({"min_length": 4, "min_tokens": 3}, "min_tokens", "min_length", 0)
 
 
 def test_an_unknown_name_is_told_the_nearest_known_one():

@@ -1,18 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-import pytest
+import time
 
-from llm_ensemble.errors import EngineDirectoryError, RequestError
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from llm_ensemble.errors import EngineDirectoryError, EnsembleError, RequestError
 from llm_ensemble.prompt import Preprocessor, load_tokenizer
 
 
 @pytest.fixture
 def preprocessor(byte_tokenizer, manifest):
-    return Preprocessor(byte_tokenizer, manifest)
+    return Preprocessor(byte_tokenizer, manifest, None, deadline_ms=60_000)
+
+
+class Shout:
+    """A chat template of sorts."""
+
+    def render(self, messages):
+        if messages == "bad":
+            raise RequestError("messages", "bad")
+        return messages.upper()
 
 
 def prepare(preprocessor, **fields):
     (result,) = preprocessor.prepare([fields])
-    if isinstance(result, RequestError):
+    if isinstance(result, EnsembleError):
         raise result
     return result
 
@@ -34,12 +46,15 @@ def test_without_a_sampling_field_a_request_is_greedy_and_gets_the_default_budge
     assert (request.sampling.greedy, request.sampling.max_tokens) == (True, 16)
 
 
-@pytest.mark.parametrize("fields", [{"temperature": 0.0}, {"top_k": 1}, {"temperature": 0.0, "top_p": 0.5}])
-def test_temperature_0_and_top_k_1_are_greedy(preprocessor, fields):
+@pytest.mark.parametrize(
+    "fields",
+    [{"temperature": 0.0}, {"top_k": 1}, {"top_p": 0.0}, {"min_p": 1.0}, {"temperature": 0.0, "top_p": 0.5}],
+)
+def test_the_ends_of_the_sampling_fields_ranges_are_greedy(preprocessor, fields):
     assert prepare(preprocessor, text_input="a", **fields)[1].sampling.greedy
 
 
-@pytest.mark.parametrize("fields", [{"temperature": 0.7}, {"top_p": 0.9}, {"top_k": 5}])
+@pytest.mark.parametrize("fields", [{"temperature": 0.7}, {"top_p": 0.9}, {"top_k": 5}, {"min_p": 0.1}])
 def test_a_sampling_field_turns_sampling_on_with_its_value(preprocessor, fields):
     sampling = prepare(preprocessor, text_input="a", seed=9, **fields)[1].sampling
     ((name, value),) = fields.items()
@@ -74,3 +89,59 @@ def test_a_tokenizer_that_is_not_there_is_one_line_that_says_what_to_do(tmp_path
         EngineDirectoryError, match=r"tokenizer.json cannot be loaded .*build the engine again"
     ):
         load_tokenizer(tmp_path)
+
+
+def test_a_prompt_of_which_no_token_is_left_is_refused(manifest):
+    """A tokenizer may drop all there is, and an engine cannot continue nothing."""
+    tokenizer = Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    preprocessor = Preprocessor(tokenizer, manifest, None, deadline_ms=1)
+    with pytest.raises(RequestError, match="^text_input: no token is left"):
+        prepare(preprocessor, text_input="  \n")
+
+
+def test_messages_go_through_the_chat_template_which_writes_its_own_special_tokens(byte_tokenizer, manifest):
+    preprocessor = Preprocessor(byte_tokenizer, manifest, Shout(), deadline_ms=1)
+    results = preprocessor.prepare([{"messages": "hi"}, {"text_input": "hi"}, {"messages": "bad"}])
+    assert results[0][0] == byte_tokenizer.encode("HI", add_special_tokens=False).ids
+    assert results[1][0] == byte_tokenizer.encode("hi").ids
+    assert str(results[2]) == "messages: bad"
+
+
+def test_the_rendered_messages_are_what_is_echoed_and_measured(byte_tokenizer, manifest):
+    preprocessor = Preprocessor(byte_tokenizer, manifest, Shout(), deadline_ms=1)
+    asked = {"messages": "hi", "exclude_input_in_output": False}
+    assert prepare(preprocessor, **asked)[1].text.echo == "HI"
+    with pytest.raises(RequestError, match="^messages: 60 tokens, at most 50 fit"):
+        prepare(preprocessor, messages="x" * 60)
+
+
+def test_messages_are_refused_beside_text_input_and_without_a_chat_template(byte_tokenizer, manifest):
+    with pytest.raises(RequestError, match="^messages: this model has no chat template; send text_input"):
+        prepare(Preprocessor(byte_tokenizer, manifest, None, deadline_ms=1), messages="hi")
+    with pytest.raises(RequestError, match="^messages: text_input is there too; send one of them"):
+        prepare(
+            Preprocessor(byte_tokenizer, manifest, Shout(), deadline_ms=1), messages="hi", text_input="hi"
+        )
+
+
+def test_the_deadline_is_the_request_s_own_or_the_setting_s(preprocessor):
+    now = time.monotonic()
+    own = prepare(preprocessor, text_input="a", deadline_ms=2000)[1].deadline - now
+    default = prepare(preprocessor, text_input="a")[1].deadline - now
+    assert own == pytest.approx(2, abs=0.5)
+    assert default == pytest.approx(60, abs=0.5)
+
+
+def test_a_bad_word_is_given_as_it_is_spelt_at_the_start_and_after_a_space(preprocessor, byte_tokenizer):
+    def ids(text):
+        return byte_tokenizer.encode(text, add_special_tokens=False).ids
+
+    sampling = prepare(preprocessor, text_input="a", bad_words=["no", "é"])[1].sampling
+    assert sampling.bad_words == [ids("no"), ids(" no"), ids("é"), ids(" é")]
+
+
+def test_postprocessing_is_told_what_it_must_know(preprocessor):
+    asked = {"text_input": "a", "temperature": 1.0, "num_return_sequences": 3, "return_log_probs": True}
+    text = prepare(preprocessor, **asked, stop_words=["x"], stream=True)[1].text
+    assert (text.num_sequences, text.log_probs, text.stop_words, text.stream) == (3, True, ["x"], True)

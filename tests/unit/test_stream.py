@@ -1,112 +1,132 @@
 # SPDX-License-Identifier: Apache-2.0
+import math
+import time
+
 import pytest
 
 from llm_ensemble.engines.base import Tokens
-from llm_ensemble.errors import EngineError, Overloaded
-from llm_ensemble.request import Request, TextOptions, chunk_from_wire, request_from_wire, to_wire
+from llm_ensemble.errors import EngineError
+from llm_ensemble.request import (
+    Chunk,
+    Part,
+    Request,
+    TextOptions,
+    chunk_from_wire,
+    request_from_wire,
+    to_wire,
+)
 from llm_ensemble.sampling import Sampling
-from llm_ensemble.stream import EngineStep
+from llm_ensemble.stream import Stream
 
 
-class CountingEngine:
-    """An engine that counts up from the last input id, a token each time it is told to step."""
-
-    def __init__(self, room=10):
-        self.room, self.open, self.aborted = room, {}, []
-
-    def submit(self, request, on_tokens):
-        if len(self.open) >= self.room:
-            raise Overloaded("Exceeds maximum queue size")
-        self.open[request.request_id] = [request, on_tokens, 0]
-
-    def step(self):
-        for number, entry in list(self.open.items()):
-            request, on_tokens, made = entry
-            entry[2] = made + 1
-            last = entry[2] == request.sampling.max_tokens
-            if last:
-                del self.open[number]
-            on_tokens(Tokens([request.input_ids[-1] + made + 1], "length" if last else ""))
-
-    def abort(self, number):
-        self.aborted.append(number)
+@pytest.fixture
+def clock(monkeypatch):
+    """Time stands still until the test moves it: clock[0] is now."""
+    now = [time.monotonic()]
+    monkeypatch.setattr("llm_ensemble.stream.time.monotonic", lambda: now[0])
+    return now
 
 
-def request(stream, max_tokens=3):
-    return Request(Sampling(max_tokens=max_tokens), TextOptions(stream, ["x"], "", 2))
+def a_stream(*, stream, sequences=1):
+    chunks = []
+    request = Request(Sampling(max_tokens=9), TextOptions(stream, ["x"], "", 2, sequences), math.inf)
+    return Stream(5, request, chunks.append), chunks
 
 
-def chunks_of_three_tokens(stream):
-    """What is sent for a request that the engine continues by three tokens: 6, 7, 8."""
-    engine, chunks = CountingEngine(), []
-    EngineStep(engine).generate([1, 5], request(stream=stream), chunks.append)
-    for _ in range(3):
-        engine.step()
-    return chunks
+def sent(chunks):
+    return [(chunk.number, chunk.parts, chunk.last) for chunk in chunks]
 
 
 def test_a_record_survives_the_wire():
-    one = Request(Sampling(max_tokens=3, greedy=False, seed=2**64 - 1), TextOptions(True, ["é", ""], "a", 2))
+    sampling = Sampling(max_tokens=3, greedy=False, seed=2**64 - 1, bad_words=[[1, 2]], end_ids=[7])
+    one = Request(sampling, TextOptions(True, ["é", ""], "a", 2), 1.5)
     array = to_wire(one)
     assert (array.dtype, array.ndim, array.shape[0]) == ("uint8", 2, 1)
     assert request_from_wire(array) == one
+    chunk = Chunk(2**63, 0, [Part(1, [5], "stop", [-0.5])], True, "", one.text)
+    assert chunk_from_wire(to_wire(chunk)) == chunk
 
 
-def test_a_stream_s_first_token_goes_at_once_and_what_comes_faster_than_reading_is_gathered(monkeypatch):
-    monkeypatch.setattr("llm_ensemble.stream.STREAM_SECONDS", 60.0)
-    chunks = chunks_of_three_tokens(stream=True)
-    assert [(c.sequence, c.token_ids, c.finish) for c in chunks] == [(0, [6], ""), (1, [7, 8], "length")]
+def test_a_stream_s_first_token_goes_at_once_and_what_comes_faster_than_reading_is_gathered(clock):
+    stream, chunks = a_stream(stream=True)
+    for token in (6, 7, 8):
+        stream.add(Tokens([token]))
+    clock[0] += 1
+    stream.add(Tokens([9]))
+    assert sent(chunks) == [(0, [Part(0, [6])], False), (1, [Part(0, [7, 8, 9])], False)]
+    assert [chunk.text is not None for chunk in chunks] == [True, False]
 
 
-def test_streamed_chunks_are_numbered_and_only_the_first_has_the_text_options(monkeypatch):
-    monkeypatch.setattr("llm_ensemble.stream.STREAM_SECONDS", 0.0)
-    chunks = chunks_of_three_tokens(stream=True)
-    assert [(c.sequence, c.token_ids, c.finish) for c in chunks] == [
-        (0, [6], ""),
-        (1, [7], ""),
-        (2, [8], "length"),
-    ]
-    assert [c.text is not None for c in chunks] == [True, False, False]
-    assert chunk_from_wire(to_wire(chunks[0])) == chunks[0]
+def test_the_last_token_goes_at_once_with_what_was_gathered(clock):
+    stream, chunks = a_stream(stream=True)
+    stream.add(Tokens([6]))
+    stream.add(Tokens([7], log_probs=[-1.0]))
+    stream.add(Tokens([8], "length", log_probs=[-2.0]))
+    assert sent(chunks)[1] == (1, [Part(0, [7, 8], "length", [-1.0, -2.0])], True)
+    assert stream.over
 
 
-def test_a_plain_request_s_tokens_are_gathered():
-    chunks = chunks_of_three_tokens(stream=False)
-    assert [(c.sequence, c.token_ids, c.finish) for c in chunks] == [(0, [6, 7, 8], "length")]
+def test_a_plain_request_s_tokens_are_gathered_but_travel_now_and_then(clock):
+    stream, chunks = a_stream(stream=False)
+    stream.add(Tokens([6]))
+    clock[0] += 0.5
+    stream.add(Tokens([7]))
+    stream.add(Tokens([8], "stop"))
+    assert sent(chunks) == [(0, [Part(0, [6, 7])], False), (1, [Part(0, [8], "stop")], True)]
 
 
-def test_a_plain_request_s_chunk_travels_now_and_then(monkeypatch):
-    monkeypatch.setattr("llm_ensemble.stream.GATHER_SECONDS", 0.0)
-    chunks = chunks_of_three_tokens(stream=False)
-    assert len(chunks) == 3
-
-
-def test_each_request_has_a_number_of_its_own_and_can_be_aborted_by_it():
-    engine, chunks = CountingEngine(), []
-    step = EngineStep(engine)
-    for _ in range(3):
-        step.generate([1], request(stream=True, max_tokens=1), chunks.append)
-    engine.step()
-    numbers = [c.stream for c in chunks]
-    assert len(set(numbers)) == 3
-    step.abort(numbers[1])
-    assert engine.aborted == [numbers[1]]
-
-
-def test_a_refused_request_raises_and_sends_nothing():
-    chunks = []
-    with pytest.raises(Overloaded, match="Exceeds maximum queue size"):
-        EngineStep(CountingEngine(room=0)).generate([1], request(stream=True), chunks.append)
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_quiet_stream_shows_life_without_delaying_its_first_token(clock, streamed):
+    stream, chunks = a_stream(stream=streamed)
+    stream.show_life()
     assert chunks == []
+    clock[0] += 0.5
+    stream.show_life()
+    stream.show_life()
+    assert sent(chunks) == [(0, [], False)]
+    stream.add(Tokens([6]))
+    assert sent(chunks)[1:] == [(1, [Part(0, [6])], False)]
 
 
-def test_the_engine_s_error_is_the_last_chunk():
-    class Failing(CountingEngine):
-        def step(self):
-            for _, on_tokens, _ in self.open.values():
-                on_tokens(Tokens([], error=EngineError("out of cache")))
+def test_what_is_due_does_not_wait_for_the_next_token(clock):
+    stream, chunks = a_stream(stream=True)
+    stream.add(Tokens([6]))
+    stream.add(Tokens([7]))
+    clock[0] += 0.05
+    stream.show_life()
+    assert sent(chunks)[1:] == [(1, [Part(0, [7])], False)]
 
-    engine, chunks = Failing(), []
-    EngineStep(engine).generate([1], request(stream=False), chunks.append)
-    engine.step()
-    assert [(c.error, c.finish) for c in chunks] == [("out of cache", "")]
+
+def test_an_end_from_outside_is_the_last_and_what_the_engine_sends_then_is_dropped(clock):
+    stream, chunks = a_stream(stream=True)
+    stream.add(Tokens([6]))
+    stream.add(Tokens([7]))
+    stream.end("timeout")
+    stream.add(Tokens([8]))
+    stream.add(Tokens([], "cancelled"))
+    stream.show_life()
+    stream.end("cancelled")
+    assert sent(chunks)[1:] == [(1, [Part(0, [7], "timeout")], True)]
+
+
+def test_the_engine_s_error_is_the_last_chunk(clock):
+    stream, chunks = a_stream(stream=False)
+    stream.add(Tokens([], error=EngineError("out of cache")))
+    assert [(chunk.error, chunk.last) for chunk in chunks] == [("out of cache", True)]
+
+
+def test_several_sequences_end_one_by_one(clock):
+    stream, chunks = a_stream(stream=True, sequences=2)
+    stream.add(Tokens([6], "stop", index=1))
+    assert not stream.over
+    stream.add(Tokens([7], index=0))
+    stream.add(Tokens([8], "length", index=0))
+    assert sent(chunks) == [(0, [Part(1, [6], "stop")], False), (1, [Part(0, [7, 8], "length")], True)]
+
+
+def test_a_cancelled_request_ends_the_sequences_that_go_on(clock):
+    stream, chunks = a_stream(stream=True, sequences=3)
+    stream.add(Tokens([6], "stop", index=1))
+    stream.add(Tokens([], "cancelled"))
+    assert sorted((p.index, p.finish) for p in chunks[-1].parts) == [(0, "cancelled"), (2, "cancelled")]
+    assert chunks[-1].last

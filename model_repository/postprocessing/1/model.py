@@ -20,4 +20,4 @@ class TritonPythonModel:
                 text = self._postprocessor.add(*triton.read_chunk(request))
                 triton.end(request, triton.text_response(text) if text else None)
             except Exception as error:
-                triton.end(request, triton.error_response(error))
+                triton.end(request, triton.error_response(request, error))

@@ -2,6 +2,7 @@
 """Triton's adapter to llm_ensemble.prompt: raw fields in, token ids and one record out."""
 
 from llm_ensemble import triton
+from llm_ensemble.chat import load_chat_template
 from llm_ensemble.manifest import read_manifest
 from llm_ensemble.prompt import Preprocessor, load_tokenizer
 from llm_ensemble.settings import read_settings
@@ -12,8 +13,11 @@ class TritonPythonModel:
 
     def initialize(self, args):
         triton.start_log()
-        engine_dir = read_settings().engine_dir
-        self._preprocessor = Preprocessor(load_tokenizer(engine_dir), read_manifest(engine_dir))
+        settings = read_settings()
+        folder = settings.engine_dir
+        self._preprocessor = Preprocessor(
+            load_tokenizer(folder), read_manifest(folder), load_chat_template(folder), settings.deadline_ms
+        )
 
     def execute(self, requests):
         return triton.respond_each(requests, self._preprocessor.prepare)

@@ -2,10 +2,10 @@
 """Triton's adapter to the engine: token ids in, chunks of token ids out, as they come."""
 
 from llm_ensemble import triton
+from llm_ensemble.engine_step import EngineStep
 from llm_ensemble.engines.base import load_engine
 from llm_ensemble.manifest import read_manifest
 from llm_ensemble.settings import read_settings
-from llm_ensemble.stream import EngineStep
 
 
 class TritonPythonModel:
@@ -21,7 +21,7 @@ class TritonPythonModel:
             try:
                 self._start(request)
             except Exception as error:
-                triton.end(request, triton.error_response(error))
+                triton.end(request, triton.error_response(request, error))
 
     def _start(self, request):
         asked = triton.read_engine_request(request)
@@ -29,7 +29,7 @@ class TritonPythonModel:
             self._step.abort(asked)
             triton.end(request)
         else:
-            self._step.generate(*asked, triton.chunk_sender(request))
+            self._step.generate(*asked, triton.chunk_sender(request), **triton.stream_identity(request))
 
     def finalize(self):
         self._step.close()

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine step: requests in, numbered streams of chunks out, each with an end. Knows no Triton."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import threading
+import time
+
+from llm_ensemble.engines.base import Engine, GenerationRequest, Tokens
+from llm_ensemble.errors import EngineError
+from llm_ensemble.request import Request
+from llm_ensemble.stream import SendChunk, Stream
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.05  # how often quiet streams are looked after
+EARLY_SECONDS = 0.005  # a request ends by its deadline, so it is told this much earlier
+
+
+class EngineStep:
+    """Gives each request a number of its own, its sender the engine's tokens, and an end by its deadline."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._numbers = itertools.count(1)
+        self._streams: dict[int, Stream] = {}
+        self._closed = threading.Event()
+        self._clock = threading.Thread(target=self._watch, name="stream-clock", daemon=True)
+        self._clock.start()
+
+    def generate(
+        self, input_ids: list[int], request: Request, send: SendChunk, *, number: int = 0, label: str = ""
+    ) -> None:
+        """Start one request; send is called with its chunks, the last of them marked.
+
+        number: the stream's, for whoever must know it beforehand to abort it; 0 to get the next.
+        label: the client's name for the request, for the log.
+        Raises RequestError, Overloaded or EngineError, without any chunk, when the engine does not take it.
+        """
+        number = number or next(self._numbers)
+        if number in self._streams:
+            raise EngineError(f"stream {number} is open already")
+        stream = self._streams[number] = Stream(number, request, send)
+        asked = GenerationRequest(number, input_ids, request.sampling, label or f"#{number}")
+        try:
+            self._engine.submit(asked, lambda tokens: self._add(stream, tokens))
+        except BaseException:
+            del self._streams[number]
+            raise
+
+    def abort(self, number: int) -> None:
+        """End a stream early; an unknown one is left alone."""
+        if stream := self._streams.get(number):
+            self._end(stream, "cancelled")
+
+    @property
+    def open(self) -> int:
+        """Streams that have not ended."""
+        return len(self._streams)
+
+    def close(self) -> None:
+        """End every open stream and free the engine."""
+        self._engine.close()
+        self._closed.set()
+        self._clock.join()
+
+    def _add(self, stream: Stream, tokens: Tokens) -> None:
+        stream.add(tokens)
+        if stream.over:
+            self._streams.pop(stream.number, None)
+
+    def _end(self, stream: Stream, finish: str) -> None:
+        """The client is told first: an engine that hangs must not keep it waiting."""
+        try:
+            stream.end(finish)
+        finally:
+            self._streams.pop(stream.number, None)
+            self._engine.abort(stream.number)
+
+    def _watch(self) -> None:
+        wait = TICK_SECONDS
+        while not self._closed.wait(wait):
+            for stream in [*self._streams.values()]:
+                try:
+                    self._look_at(stream)
+                except Exception:
+                    log.exception("stream %d: nothing could be sent", stream.number)
+            nearest = min((stream.deadline for stream in [*self._streams.values()]), default=math.inf)
+            wait = max(0, min(TICK_SECONDS, nearest - EARLY_SECONDS - time.monotonic()))
+
+    def _look_at(self, stream: Stream) -> None:
+        if time.monotonic() >= stream.deadline - EARLY_SECONDS:
+            self._end(stream, "timeout")
+        else:
+            stream.show_life()

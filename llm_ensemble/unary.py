@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plain requests on their way to the ensemble, many at a time. Knows no Triton."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from llm_ensemble.errors import Overloaded
+
+log = logging.getLogger(__name__)
+
+# Whoever forwards a request chooses the number of its stream, to be able to abort it; the engine step
+# counts its own from 1.
+FIRST_CHOSEN_NUMBER = 2**63
+WATCH_SECONDS = 0.25
+
+
+class Call(Protocol):
+    """One plain request."""
+
+    @property
+    def client_left(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+
+    def ask(self, number: int) -> None:
+        """Forward it under this stream number, wait for the answer, send it."""
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error."""
+
+
+class Forwarder:
+    """Forwards each call by a thread of its own, since the call waits, and aborts those whose client left.
+
+    most: calls open at a time, one more is refused. abort: tells the engine to end a stream.
+    """
+
+    def __init__(self, most: int, abort: Callable[[int], None]) -> None:
+        self._most = most
+        self._abort = abort
+        self._numbers = itertools.count(FIRST_CHOSEN_NUMBER)
+        self._calls: dict[int, Call] = {}
+        self._closed = threading.Event()
+        self._threads = concurrent.futures.ThreadPoolExecutor(most, "forward")
+        self._watcher = threading.Thread(target=self._watch, name="unary-clients", daemon=True)
+        self._watcher.start()
+
+    @property
+    def open(self) -> int:
+        """Calls that have no answer yet."""
+        return len(self._calls)
+
+    def forward(self, call: Call) -> None:
+        """Start a call and return; it gets its answer, or its error, from another thread."""
+        if self.open >= self._most:
+            call.fail(Overloaded(f"{self.open} open"))
+            return
+        number = next(self._numbers)
+        self._calls[number] = call
+        self._threads.submit(self._run, number, call)
+
+    def close(self) -> None:
+        """Wait for the open calls."""
+        self._threads.shutdown()
+        self._closed.set()
+        self._watcher.join()
+
+    def _run(self, number: int, call: Call) -> None:
+        try:
+            call.ask(number)
+        except Exception as error:
+            call.fail(error)
+        finally:
+            del self._calls[number]
+
+    def _watch(self) -> None:
+        """The request may not have reached the engine yet, so it is aborted until it has ended."""
+        while not self._closed.wait(WATCH_SECONDS):
+            for number, call in [*self._calls.items()]:
+                try:
+                    if call.client_left:
+                        self._abort(number)
+                except Exception:
+                    log.exception("stream %d: its client could not be watched", number)

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Triton's adapter to llm_ensemble.unary: the ensemble for clients that know plain infer alone."""
+
+from llm_ensemble import triton
+from llm_ensemble.manifest import read_manifest
+from llm_ensemble.settings import read_settings
+from llm_ensemble.triton_unary import UnaryCall
+from llm_ensemble.unary import Forwarder
+
+
+class TritonPythonModel:
+    """execute returns at once; each request is answered by its own thread."""
+
+    def initialize(self, args):
+        triton.start_log()
+        settings = read_settings()
+        most = read_manifest(settings.engine_dir).limits.max_batch_size + settings.max_waiting
+        self._forwarder = Forwarder(most, triton.abort_stream)
+
+    def execute(self, requests):
+        for request in requests:
+            self._forwarder.forward(UnaryCall(request))
+
+    def finalize(self):
+        self._forwarder.close()

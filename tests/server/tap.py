@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A step as it is committed, with taps on it; runs in the step's own process.
+
+What an engine makes and what a step remembers reach no client, so they are written down: every chunk of the
+engine with its request's id, and every step's state, some fifty times a second. TAP_FOLDER says where to.
+TAP_STEP_SECONDS makes each engine step take at least so long: the demo model alone would be done before a
+client could leave. A request whose id is "die" makes the next engine step fail.
+"""
+
+import importlib.util
+import json
+import os
+import threading
+import time
+from pathlib import Path
+
+from build_scripts.tritonserver import MODEL_REPOSITORY
+from llm_ensemble import triton
+
+FOLDER = Path(os.environ.get("TAP_FOLDER", "."))
+STEP_SECONDS = float(os.environ.get("TAP_STEP_SECONDS", "0"))
+PERIOD = 0.02
+
+
+def tapped(name):
+    """The TritonPythonModel of a step, tapped."""
+    spec = importlib.util.spec_from_file_location("real_model", MODEL_REPOSITORY / name / "1/model.py")
+    real = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(real)
+
+    class TritonPythonModel(real.TritonPythonModel):
+        def initialize(self, args):
+            super().initialize(args)
+            if name == "tensorrt_llm":
+                self._slow_steps = SlowSteps(self._step._engine)
+                triton.chunk_sender = logged(triton.chunk_sender)
+            threading.Thread(target=self._write_state, daemon=True).start()
+
+        def _start(self, request):
+            if request.request_id() == "die":
+                self._slow_steps.die = True
+            super()._start(request)
+
+        def _write_state(self):
+            while True:
+                path = FOLDER / f"{name}.json"
+                path.with_suffix(".new").write_text(json.dumps(STATES[name](self)))
+                path.with_suffix(".new").replace(path)
+                time.sleep(PERIOD)
+
+    return TritonPythonModel
+
+
+def engine_state(model):
+    stats = model._step._engine.stats()
+    return {"open": model._step.open, "running": stats.running, "waiting": stats.waiting}
+
+
+STATES = {
+    "tensorrt_llm": engine_state,
+    "postprocessing": lambda model: {"open": model._postprocessor.open},
+    "ensemble_unary": lambda model: {"open": model._forwarder.open},
+}
+
+
+class SlowSteps:
+    """The engine's pipeline, in all else the real one."""
+
+    def __init__(self, engine):
+        self._pipeline, self.die = engine._pipeline, False
+        engine._pipeline = self
+
+    def __getattr__(self, name):
+        return getattr(self._pipeline, name)
+
+    def step(self):
+        if self.die:
+            raise RuntimeError("told to die")
+        self._pipeline.step()
+        time.sleep(STEP_SECONDS)
+
+
+def logged(chunk_sender):
+    def logged_sender(request):
+        send, request_id = chunk_sender(request), request.request_id()
+
+        def log_and_send(chunk):
+            parts = [{"token_ids": part.token_ids, "finish": part.finish} for part in chunk.parts]
+            with open(FOLDER / "chunks", "a") as log:
+                log.write(json.dumps({"id": request_id, "parts": parts, "last": chunk.last}) + "\n")
+            send(chunk)
+
+        return log_and_send
+
+    return logged_sender

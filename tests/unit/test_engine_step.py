@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+import contextlib
+import time
+
+import pytest
+
+from llm_ensemble.engine_step import EngineStep
+from llm_ensemble.engines.base import Tokens
+from llm_ensemble.errors import EngineError, Overloaded
+from llm_ensemble.request import Request, TextOptions
+from llm_ensemble.sampling import Sampling
+
+
+class CountingEngine:
+    """An engine that counts up from the last input id, a token each time it is told to step."""
+
+    def __init__(self, room=10):
+        self.room, self.open, self.aborted, self.labels, self.closed = room, {}, [], [], False
+
+    def submit(self, request, on_tokens):
+        if len(self.open) >= self.room:
+            raise Overloaded("10 running, 0 waiting")
+        self.labels.append(request.label)
+        self.open[request.number] = [request, on_tokens, 0]
+
+    def step(self):
+        for number, entry in list(self.open.items()):
+            request, on_tokens, made = entry
+            entry[2] = made + 1
+            last = entry[2] == request.sampling.max_tokens
+            if last:
+                del self.open[number]
+            on_tokens(Tokens([request.input_ids[-1] + made + 1], "length" if last else ""))
+
+    def abort(self, number):
+        self.aborted.append(number)
+        if entry := self.open.pop(number, None):
+            entry[1](Tokens([], "cancelled"))
+
+    def close(self):
+        self.closed = True
+
+
+@contextlib.contextmanager
+def a_step(engine):
+    step = EngineStep(engine)
+    yield step
+    step.close()
+    assert engine.closed
+
+
+def request(max_tokens=3, seconds=60.0):
+    return Request(
+        Sampling(max_tokens=max_tokens), TextOptions(True, ["x"], "", 2), time.monotonic() + seconds
+    )
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 5
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert condition()
+
+
+def test_each_request_has_a_number_of_its_own_and_is_forgotten_when_it_has_ended():
+    engine, chunks = CountingEngine(), []
+    with a_step(engine) as step:
+        for _ in range(3):
+            step.generate([1], request(max_tokens=1), chunks.append)
+        assert step.open == 3
+        engine.step()
+        assert len({chunk.stream for chunk in chunks}) == 3
+        assert (step.open, [chunk.last for chunk in chunks]) == (0, [True] * 3)
+
+
+def test_a_chosen_number_is_taken_and_cannot_be_taken_twice():
+    engine, chunks = CountingEngine(), []
+    with a_step(engine) as step:
+        step.generate([1], request(), chunks.append, number=2**63)
+        with pytest.raises(EngineError, match="open already"):
+            step.generate([1], request(), chunks.append, number=2**63)
+        assert (list(engine.open), step.open) == ([2**63], 1)
+
+
+def test_an_aborted_request_ends_at_once_in_the_engine_too():
+    engine, chunks = CountingEngine(), []
+    with a_step(engine) as step:
+        for _ in range(3):
+            step.generate([1], request(), chunks.append)
+        engine.step()
+        second = chunks[1].stream
+        step.abort(second)
+        step.abort(second)
+        step.abort(12345)
+        assert engine.aborted == [second]
+        assert [(p.index, p.finish) for p in chunks[-1].parts] == [(0, "cancelled")]
+        assert (step.open, len(chunks)) == (2, 4)
+
+
+def test_a_refused_request_raises_and_leaves_nothing():
+    chunks = []
+    with a_step(CountingEngine(room=0)) as step:
+        with pytest.raises(Overloaded, match="^Exceeds maximum queue size: 10 running"):
+            step.generate([1], request(), chunks.append)
+        assert (chunks, step.open) == ([], 0)
+
+
+def test_a_request_ends_by_its_deadline_though_the_engine_does_nothing():
+    engine, chunks = CountingEngine(), []
+    with a_step(engine) as step:
+        started = time.monotonic()
+        step.generate([1], request(seconds=0.2), chunks.append)
+        wait_for(lambda: step.open == 0)
+        assert time.monotonic() >= started + 0.15
+        assert [(p.index, p.finish) for p in chunks[-1].parts] == [(0, "timeout")]
+        assert engine.aborted == [chunks[-1].stream]
+
+
+def test_a_deadline_that_has_passed_already_ends_the_request():
+    chunks = []
+    with a_step(CountingEngine()) as step:
+        step.generate([1], request(seconds=-1), chunks.append)
+        wait_for(lambda: step.open == 0)
+        assert chunks[-1].parts[0].finish == "timeout"
+
+
+def test_a_request_the_engine_has_nothing_for_shows_life():
+    chunks = []
+    with a_step(CountingEngine()) as step:
+        step.generate([1], request(), chunks.append)
+        wait_for(lambda: chunks)
+        assert (chunks[0].parts, chunks[0].last) == ([], False)
+
+
+def test_a_sender_that_fails_does_not_stop_the_clock(caplog):
+    def fail(chunk):
+        raise ValueError("the sender broke")
+
+    chunks = []
+    with a_step(CountingEngine()) as step:
+        step.generate([1], request(seconds=0.1), fail)
+        step.generate([1], request(seconds=0.2), chunks.append)
+        wait_for(lambda: step.open == 0)
+        assert chunks[-1].parts[0].finish == "timeout"
+    assert "the sender broke" in caplog.text
+
+
+def test_the_log_s_name_for_a_request_is_the_client_s_or_its_number():
+    engine = CountingEngine()
+    with a_step(engine) as step:
+        step.generate([1], request(), print, label="mine")
+        step.generate([1], request(), print)
+    assert engine.labels == ["mine", "#2"]
