@@ -13,6 +13,8 @@ METRICS_PORT ?= 8002
 # Two environments: building needs torch, serving must not have it.
 SERVE = .venv/bin/python
 BUILD = .venv-build/bin/python
+# Only 1 lets a checkpoint's own code run.
+TRUST = $(if $(filter 1,$(TRUST_REMOTE_CODE)),--trust-remote-code)
 PORTS = --host $(HOST) --http-port $(HTTP_PORT) --grpc-port $(GRPC_PORT) --metrics-port $(METRICS_PORT)
 # Where pip would otherwise tell of its own new version on every call.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -29,7 +31,7 @@ demo: .venv/.serve .venv-build/.build ## set up, build the demo engine, serve it
 	$(SERVE) -m build_scripts.demo --engine-dir engines/demo
 
 build: .venv-build/.build ## MODEL=hub/name or folder, PRECISION=fp16, int8 or int4, OUTPUT=engines/name
-	$(BUILD) -m build_scripts.build --model $(MODEL) --precision $(PRECISION) --output $(OUTPUT)
+	$(BUILD) -m build_scripts.build --model $(MODEL) --precision $(PRECISION) --output $(OUTPUT) $(TRUST)
 
 serve: .venv/.serve ## ENGINE_DIR=engines/name, HTTP_PORT=8000 GRPC_PORT=8001 METRICS_PORT=8002, until Ctrl-C
 	@$(SERVE) -m build_scripts.serve --engine-dir $(ENGINE_DIR) $(PORTS)

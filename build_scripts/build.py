@@ -36,12 +36,13 @@ def build(order: Order, progress: Progress) -> None:
 def build_in(folder: Path, order: Order, progress: Progress) -> None:
     """The stages. Each imports its libraries when it runs, so that a refusal takes no seconds of imports."""
     with progress.stage("fetch", order.model, quiet=False):
-        checkpoint = read_checkpoint(fetch(order.model))
+        source = fetch(order.model, code=order.trust_remote_code)
+        checkpoint = read_checkpoint(source, trust_remote_code=order.trust_remote_code)
         limits = order.limits(checkpoint.positions)
     with progress.stage("tokenizer", "tokenizer.json"):
         from build_scripts.tokenizer import write_tokenizer
 
-        tokenizer = write_tokenizer(checkpoint.folder, folder / TOKENIZER)
+        tokenizer = write_tokenizer(checkpoint, folder / TOKENIZER)
         sample = tokenizer.sample_ids[: checkpoint.positions]
     with progress.stage("export", checkpoint.architecture):
         from build_scripts.export import export

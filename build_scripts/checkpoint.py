@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Second look at a checkpoint: is it one that can be built and served, and how long may its texts be?
 
-Reads config.json alone, so that a refusal takes milliseconds.
+Reads JSON alone, so that a refusal takes milliseconds.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from build_scripts.build_error import BuildError
 from build_scripts.fetch import Source
+from build_scripts.own_code import refuse_own_code
 
 # Architecture classes that the tests take from a checkpoint to served tokens.
 SUPPORTED = {
@@ -36,6 +37,7 @@ class Checkpoint:
     architecture: str
     config: dict[str, Any]
     positions: int  # tokens the model has positions for
+    trust_remote_code: bool  # whether its own code may run
 
     @property
     def folder(self) -> Path:
@@ -43,17 +45,21 @@ class Checkpoint:
         return self.source.folder
 
 
-def read_checkpoint(source: Source) -> Checkpoint:
-    """Check config.json and the presence of weights. Raises BuildError, naming what is supported."""
+def read_checkpoint(source: Source, *, trust_remote_code: bool = False) -> Checkpoint:
+    """Check config.json and the presence of weights. Raises BuildError, naming what is supported.
+
+    A checkpoint that needs code of its own is refused unless `trust_remote_code`.
+    """
     config = _read_config(source.folder)
     architecture = _architecture(config)
     if "quantization_config" in config:
         raise BuildError(f"{source.name} is quantized already: give the original checkpoint and a PRECISION")
     if not any(source.folder.glob("*.safetensors")) and not any(source.folder.glob("pytorch_model*.bin")):
         raise BuildError(f"{source.name} has no weights: neither *.safetensors nor pytorch_model*.bin")
-    return Checkpoint(
-        source, architecture, config, int(config.get("max_position_embeddings", SAFE_POSITIONS))
-    )
+    if not trust_remote_code:
+        refuse_own_code(source)
+    positions = int(config.get("max_position_embeddings", SAFE_POSITIONS))
+    return Checkpoint(source, architecture, config, positions, trust_remote_code)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

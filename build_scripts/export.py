@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from build_scripts.checkpoint import Checkpoint
+from build_scripts.own_code import remove_own_code
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +36,7 @@ def export(
     model = _load(checkpoint, full_precision)
     reference = reference_logits(model, token_ids)
     _trace(model, into)
+    remove_own_code(into)
     return reference
 
 
@@ -60,6 +62,7 @@ def _load(checkpoint: Checkpoint, full_precision: bool) -> Any:
         dtype=torch.float32 if full_precision else torch.float16,
         attn_implementation="sdpa",
         local_files_only=True,
+        trust_remote_code=checkpoint.trust_remote_code,
     )
     return model.eval()
 

@@ -26,6 +26,7 @@ class Order:
     precision: str = "int8"
     max_seq_len: int | None = None
     max_batch_size: int = 32
+    trust_remote_code: bool = False  # whether code that the checkpoint brings may run, in the build
 
     def limits(self, positions: int) -> Limits:
         """The engine's limits, for a model of so many positions. Raises BuildError where they cannot be."""
@@ -57,6 +58,9 @@ def parse(arguments: list[str] | None) -> Order:
         "--max-seq-len", type=int, help="prompt and completion, tokens (default: at most 2048)"
     )
     parser.add_argument("--max-batch-size", type=int, default=32, help="requests run at once (default: 32)")
+    parser.add_argument(
+        "--trust-remote-code", action="store_true", help="run code that the checkpoint brings (default: no)"
+    )
     return Order(**vars(parser.parse_args(arguments)))
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from build_scripts.build_error import BuildError
+from build_scripts.checkpoint import Checkpoint
+from build_scripts.own_code import remove_own_code
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -40,13 +42,14 @@ class TokenizerFacts:
     sample_ids: list[int]  # an ordinary text, to try the model with
 
 
-def write_tokenizer(checkpoint_folder: Path, into: Path) -> TokenizerFacts:
+def write_tokenizer(checkpoint: Checkpoint, into: Path) -> TokenizerFacts:
     """Write what AutoTokenizer loads, tokenizer.json and chat template included, to `into`, and check it.
 
     Raises BuildError when there is no usable tokenizer or the two readings of it cannot be made equal.
     """
-    tokenizer = _load(checkpoint_folder)
+    tokenizer = _load(checkpoint.folder, checkpoint.trust_remote_code)
     tokenizer.save_pretrained(into)
+    remove_own_code(into)
     if not (into / TOKENIZER_JSON).is_file():
         raise BuildError(
             f"{type(tokenizer).__name__} cannot be written as {TOKENIZER_JSON}, which serving needs"
@@ -77,11 +80,13 @@ def match_special_tokens(tokenizer: Tokenizer, wanted: dict[str, list[int]]) -> 
         )
 
 
-def _load(folder: Path) -> Any:
+def _load(folder: Path, trust_remote_code: bool) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust_remote_code
+        )
     except (OSError, ValueError, ImportError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BuildError(f"{folder} has no tokenizer that transformers can load: {reason}") from error
@@ -99,10 +104,13 @@ def _settle(path: Path, wanted: dict[str, list[int]]) -> None:
 
 
 def _check_reload(folder: Path, wanted: dict[str, list[int]]) -> None:
-    """What was written must read back the same: the folder is all that an engine keeps of its checkpoint."""
+    """What was written must read back the same: the folder is all that an engine keeps of its checkpoint.
+
+    No code is trusted any more: what needed some to be read would not be what serving reads.
+    """
     from tokenizers import Tokenizer
 
-    again = _load(folder)
+    again = _load(folder, trust_remote_code=False)
     plain = Tokenizer.from_file(str(folder / TOKENIZER_JSON))
     for text, ids in wanted.items():
         if not again(text).input_ids == plain.encode(text).ids == ids:

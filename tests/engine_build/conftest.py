@@ -23,11 +23,13 @@ JOBS = (
 
 @pytest.fixture(scope="session")
 def build():
-    """The command line: build(model=..., output=..., precision=...) runs it to its end."""
+    """The command line: build(model=..., output=..., precision=...) runs it to its end; True: a bare flag."""
 
     def run(*, env=None, **options):
         flags = [
-            text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))
+            text
+            for name, value in options.items()
+            for text in (f"--{name.replace('_', '-')}", *(() if value is True else (str(value),)))
         ]
         return run_in_build_environment("-m", "build_scripts.build", *flags, env=env or {})
 

@@ -70,7 +70,15 @@ def test_of_a_hub_repository_one_set_of_weights_is_fetched():
         "merges.txt",
     ]
     assert set(wanted_files(both + other)) == {*both[:3], "merges.txt"}
+    chat = ["chat_template.jinja", "additional_chat_templates/tool_use.jinja"]
+    assert set(wanted_files([*chat, "other/chat_template.jinja"])) == set(chat)
     assert "pytorch_model.bin" in wanted_files(["config.json", "pytorch_model.bin", "flax_model.msgpack"])
+
+
+def test_of_a_hub_repository_python_is_fetched_only_where_it_may_run():
+    names = ["config.json", "modeling_own.py", "scripts/train.py"]
+    assert wanted_files(names) == ["config.json"]
+    assert set(wanted_files(names, code=True)) == {"config.json", "modeling_own.py"}
 
 
 def test_int4_groups_divide_every_width_or_the_model_is_refused():
