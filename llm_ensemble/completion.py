@@ -109,7 +109,7 @@ class Completion:
         Triton's HTTP server does not look whether its client is still there.
         """
         news = any(sequence.has_news for sequence in self._sequences) or not (parts or self._answered)
-        if not (self._options.stream and news or self.ended):
+        if not ((self._options.stream and news) or self.ended):
             return None
         self._answered = True
         shares = [sequence.give() for sequence in self._sequences]

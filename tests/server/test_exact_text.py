@@ -25,7 +25,7 @@ def sampled(i):
     return {"temperature": 100.0, "seed": i, "max_tokens": 400} if i % 2 else {"max_tokens": 64}
 
 
-def stream_text(tapped.server, i):
+def stream_text(server, i):
     with GrpcStream(server) as stream:
         asked = stream.ask(text_input=PROMPTS[i], stream=True, request_id=str(i), **sampled(i))
         return joined(asked)

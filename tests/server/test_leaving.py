@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who no longer wants a text frees its place within a second: a client that left, a stop string that was found.
+"""Who no longer wants a text frees its place within a second: a client that left, a stop string found.
 
 The slow server runs 4 sequences, reads 16 tokens of a prompt a step, and a step takes 20 ms: ten seconds for
 all that these requests may have.
