@@ -99,7 +99,7 @@ def test_no_process_imports_torch(demo_engine, tmp_path):
     with served(demo_engine, tmp_path / "log", PYTHONPATH=str(tmp_path)) as server:
         generate(server, "The server", max_tokens=4)
         processes = descendants(server.process.pid)
-        assert len(processes) == 5  # serve, tritonserver, three steps
+        assert len(processes) == 6  # serve, tritonserver, three steps, ensemble_unary
         assert not [file for process in processes for file in process.mapped if "torch" in file.lower()]
     assert not told.exists()
 
