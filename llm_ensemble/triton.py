@@ -146,6 +146,14 @@ def end(request: Any, response: Any | None = None) -> None:
         sender.send(response, flags=FINAL)
 
 
+def require_order(args: dict[str, str]) -> None:
+    """Refuse to load a step that could not keep a stream's chunks in order, or see who left."""
+    config = json.loads(args["model_config"])
+    count = sum(group["count"] for group in config["instance_group"])
+    if count != 1 or "dynamic_batching" in config:
+        raise EngineError(f"{args['model_name']}/config.pbtxt must have one instance and no dynamic_batching")
+
+
 def text_response(text: Text) -> Any:
     """A Text as the ensemble's outputs, of shape [1, sequences] or [1, 1].
 

@@ -94,20 +94,22 @@ class GrpcStream:
         self.start(*inputs, **fields)
         while True:
             result, error = self._answers.get(timeout=SECONDS)
-            self._under_way = not error and not result.as_numpy("finish_reason")[0, 0]
+            self._under_way = not error and not result.as_numpy("finish_reason").all()
             if error:
                 raise error
             response = result.get_response()
             outputs = {o.name: result.as_numpy(o.name) for o in response.outputs}
-            yield {
-                "id": response.id,
-                "text_output": outputs["text_output"][0, 0].decode(),
-                "finish_reason": outputs["finish_reason"][0, 0].decode(),
-                "num_input_tokens": int(outputs["num_input_tokens"][0, 0]),
-                "num_output_tokens": int(outputs["num_output_tokens"][0, 0]),
-            }
+            yield {"id": response.id, **_values(outputs)}
             if not self._under_way:
                 return
+
+
+def _values(outputs):
+    """As /generate gives them: what has one value as that value, what has several as a list."""
+    values = {name: array[0].tolist() for name, array in outputs.items()}
+    for name in ("text_output", "finish_reason"):
+        values[name] = [value.decode() for value in values[name]]
+    return {name: value[0] if len(value) == 1 else value for name, value in values.items()}
 
 
 def joined(responses):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from build_scripts.tritonserver import free_ports, running
-from tests.build_environment import run_in_build_environment
+from tests.build_environment import build_engine
 
 
 def pytest_configure(config):
@@ -17,11 +17,7 @@ def pytest_configure(config):
 @pytest.fixture(scope="session")
 def demo_engine(tmp_path_factory) -> Path:
     """An engine directory of models/demo, INT8."""
-    output = tmp_path_factory.mktemp("engines") / "demo"
-    model = ("--model", "models/demo", "--output", output)
-    done = run_in_build_environment("-m", "build_scripts.build", *model, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return output
+    return build_engine(tmp_path_factory.mktemp("engines") / "demo", "int8")
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ import time
 import pytest
 
 from build_scripts.tritonserver import MODEL_REPOSITORY, ROOT, free_ports, running
+from llm_ensemble.prompt import load_tokenizer
+from tests.build_environment import build_engine
 
 MODEL = "from tests.server.tap import tapped\n\nTritonPythonModel = tapped({name!r})\n"
 TAPPED = ("tensorrt_llm", "postprocessing", "ensemble_unary")
@@ -17,8 +19,9 @@ TAPPED = ("tensorrt_llm", "postprocessing", "ensemble_unary")
 class Tapped:
     """A tapped server, what its engine made and what its steps remember."""
 
-    def __init__(self, server, folder, log):
+    def __init__(self, server, engine_dir, folder, log):
         self.server, self._folder, self._log = server, folder, log
+        self.tokenizer = load_tokenizer(engine_dir)
 
     @property
     def log(self):
@@ -28,9 +31,12 @@ class Tapped:
         """What the engine sent for a request so far."""
         return [part for chunk in self._chunks(request_id) for part in chunk["parts"]]
 
-    def ended(self, request_id):
-        """Whether the engine step has ended a request."""
-        return any(chunk["last"] for chunk in self._chunks(request_id))
+    def sequences(self, request_id):
+        """The token ids the engine made for each of a request's sequences."""
+        ids = {}
+        for part in self.parts(request_id):
+            ids.setdefault(part["index"], []).extend(part["token_ids"])
+        return [ids[index] for index in sorted(ids)]
 
     def _chunks(self, request_id):
         path = self._folder / "chunks"
@@ -73,7 +79,7 @@ def tapped_server(engine_dir, folder, **environ):
         server = stack.enter_context(running(engine_dir, free_ports(), file, repository))
         monkeypatch.undo()  # other servers start while this one runs
         server.wait_ready()
-        tapped = Tapped(server, folder, log)
+        tapped = Tapped(server, engine_dir, folder, log)
         tapped.wait(lambda: all((folder / f"{name}.json").exists() for name in TAPPED))
         yield tapped
 
@@ -83,6 +89,14 @@ def tapped(demo_engine, tmp_path_factory):
     """A tapped server at full speed."""
     with tapped_server(demo_engine, tmp_path_factory.mktemp("tapped")) as tapped:
         yield tapped
+
+
+@pytest.fixture(scope="session")
+def exact(tmp_path_factory):
+    """A tapped server with an engine of fp16 weights, which computes in f32."""
+    engine = build_engine(tmp_path_factory.mktemp("engines") / "exact", "fp16")
+    with tapped_server(engine, tmp_path_factory.mktemp("exact")) as exact:
+        yield exact
 
 
 def with_limits(engine_dir, copy, **limits):

@@ -85,9 +85,12 @@ def logged(chunk_sender):
         send, request_id = chunk_sender(request), request.request_id()
 
         def log_and_send(chunk):
-            parts = [{"token_ids": part.token_ids, "finish": part.finish} for part in chunk.parts]
+            parts = [
+                {"index": part.index, "token_ids": part.token_ids, "finish": part.finish}
+                for part in chunk.parts
+            ]
             with open(FOLDER / "chunks", "a") as log:
-                log.write(json.dumps({"id": request_id, "parts": parts, "last": chunk.last}) + "\n")
+                log.write(json.dumps({"id": request_id, "parts": parts}) + "\n")
             send(chunk)
 
         return log_and_send

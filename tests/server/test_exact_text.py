@@ -6,7 +6,6 @@ The ids do not reach a client, so the engine step is tapped (conftest.py).
 
 import concurrent.futures
 
-from llm_ensemble.prompt import load_tokenizer
 from tests.asking import GrpcStream, generate, joined
 
 OPENINGS = [
@@ -31,12 +30,11 @@ def stream_text(server, i):
         return joined(asked)
 
 
-def test_200_streams_32_at_a_time_are_the_decode_of_their_ids(tapped, demo_engine):
+def test_200_streams_32_at_a_time_are_the_decode_of_their_ids(tapped):
     with concurrent.futures.ThreadPoolExecutor(32) as pool:
         texts = list(pool.map(lambda i: stream_text(tapped.server, i), range(len(PROMPTS))))
-    ids = [[token for part in tapped.parts(str(i)) for token in part["token_ids"]] for i in range(200)]
-    tokenizer = load_tokenizer(demo_engine)
-    assert texts == [tokenizer.decode(one) for one in ids]
+    ids = [tapped.sequences(str(i)) for i in range(200)]
+    assert [[text] for text in texts] == [[*map(tapped.tokenizer.decode, one)] for one in ids]
     beyond_ascii = set("".join(texts)) - {chr(code) for code in range(128)}
     assert "\ufffd" in beyond_ascii, "no stream had an invalid byte: ask for more"
     assert beyond_ascii - {"\ufffd"}, "no stream had a character split over tokens: ask for more"

@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
+import shutil
+
+import msgspec
 import pytest
 
-from tests.asking import GrpcStream, generate, generate_stream, joined
+from build_scripts.tritonserver import free_ports, running
+from llm_ensemble.manifest import read_manifest, tokenizer_sha256, write_manifest
+from llm_ensemble.prompt import load_tokenizer
+from tests.asking import GrpcStream, generate, generate_stream, joined, post, refusal
 
 PROMPT = "The package manager"
 
@@ -37,12 +44,6 @@ def test_only_the_last_response_says_why_and_the_counts_add_up(server, streamed)
     assert responses[-1]["finish_reason"] == plain["finish_reason"]
     if not streamed:
         assert len(responses) == 1
-
-
-def test_the_request_id_comes_back(server):
-    with GrpcStream(server) as stream:
-        (answer,) = stream.ask(text_input=PROMPT, max_tokens=2, request_id="mine-1")
-    assert answer["id"] == "mine-1"
 
 
 def test_the_same_seed_gives_the_same_text_and_another_seed_another(server):
@@ -81,3 +82,103 @@ def test_the_prompt_comes_first_when_asked_for(server):
 
 def test_max_tokens_defaults_to_the_manifest_s(server):
     assert generate(server, PROMPT)["num_output_tokens"] <= 128
+
+
+def test_the_prompt_s_tokens_are_counted_as_the_tokenizer_counts_them(server, demo_engine):
+    tokenizer = load_tokenizer(demo_engine)
+    for prompt in ("a", PROMPT, "Naïve café — “日本語” 👩‍👩‍👧"):
+        assert generate(server, prompt, max_tokens=1)["num_input_tokens"] == len(tokenizer.encode(prompt).ids)
+
+
+def test_the_longest_prompt_is_taken_and_one_token_more_is_refused(server):
+    assert generate(server, "a" + " a" * 509, max_tokens=1)["num_input_tokens"] == 511
+    status, message = refusal(server, {"text_input": "a" + " a" * 510})
+    assert status == 400
+    assert message.endswith("text_input: 512 tokens, at most 511 fit; shorten the prompt")
+
+
+def test_a_beam_search_may_return_its_best_alone(server):
+    asked = {"max_tokens": 12, "beam_width": 3}
+    best = generate(server, PROMPT, **asked, num_return_sequences=1)["text_output"]
+    assert best == generate(server, PROMPT, **asked)["text_output"][0]
+
+
+def test_ignore_eos_and_min_tokens_put_off_the_end_and_end_id_brings_it(server, demo_engine):
+    prompt = "If you want to"
+    whole = generate(server, prompt, max_tokens=400)
+    count = whole["num_output_tokens"]
+    assert whole["finish_reason"] == "stop", "this prompt's text has no end: take another"
+    assert generate(server, prompt, max_tokens=400, ignore_eos=True)["num_output_tokens"] == 400
+    assert generate(server, prompt, max_tokens=400, end_id=-1)["num_output_tokens"] == 400
+    assert generate(server, prompt, max_tokens=400, min_length=count + 5)["num_output_tokens"] > count + 4
+    third = load_tokenizer(demo_engine).encode(whole["text_output"], add_special_tokens=False).ids[2]
+    ended = generate(server, prompt, max_tokens=400, end_id=third)
+    assert (ended["num_output_tokens"], ended["finish_reason"]) == (2, "stop")
+
+
+def test_a_stop_string_may_span_tokens_be_the_first_text_and_have_any_characters(server):
+    whole = generate(server, PROMPT, max_tokens=40)["text_output"]
+    for start, end in [(0, 1), (0, 12), (7, 20), (len(whole) - 3, len(whole))]:
+        stopped = generate(server, PROMPT, max_tokens=40, stop_words=["日本", whole[start:end], "👩‍👩‍👧"])
+        assert stopped["text_output"] == whole[: whole.index(whole[start:end])]
+        assert stopped["finish_reason"] == "stop"
+
+
+def test_a_stop_string_in_the_echoed_prompt_stops_nothing(server):
+    asked = {"max_tokens": 12, "stop_words": ["package m"]}
+    plain = generate(server, PROMPT, **asked)
+    echoed = generate(server, PROMPT, **asked, exclude_input_in_output=False)
+    assert echoed["text_output"] == PROMPT + plain["text_output"]
+
+
+def test_a_budget_of_one_token_and_an_end_at_once_give_exactly_one_response(server, demo_engine):
+    one = generate(server, PROMPT, max_tokens=1)
+    assert (one["num_output_tokens"], one["finish_reason"]) == (1, "length")
+    (first,) = load_tokenizer(demo_engine).encode(one["text_output"], add_special_tokens=False).ids
+    for answers in ([generate(server, PROMPT, end_id=first)], generate_stream(server, PROMPT, end_id=first)):
+        (answer,) = answers
+        assert (answer["text_output"], answer["finish_reason"], answer["num_output_tokens"]) == (
+            "",
+            "stop",
+            0,
+        )
+
+
+TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}The package manager"
+CONVERSATION = [{"role": "user", "content": "Say “hé”"}, {"role": "assistant", "content": "hé"}]
+
+
+@pytest.fixture(scope="module")
+def chatting(demo_engine, tmp_path_factory):
+    """A server whose model has a chat template."""
+    engine = tmp_path_factory.mktemp("chatting") / "engine"
+    shutil.copytree(demo_engine, engine)
+    (engine / "tokenizer/chat_template.jinja").write_text(TEMPLATE)
+    manifest = read_manifest(engine)
+    write_manifest(engine, msgspec.structs.replace(manifest, tokenizer_sha256=tokenizer_sha256(engine)))
+    with (engine.parent / "log").open("wb") as log, running(engine, free_ports(), log) as server:
+        server.wait_ready()
+        yield server
+
+
+def test_messages_are_rendered_with_the_model_s_template(chatting):
+    """A template writes its special tokens itself, so none is added: one fewer than text_input has."""
+    rendered = "user: Say “hé”\nassistant: hé\nThe package manager"
+    status, text = post(chatting, "generate", {"messages": json.dumps(CONVERSATION), "max_tokens": 8})
+    answer = json.loads(text)
+    as_text = generate(chatting, rendered, max_tokens=8)
+    assert (status, answer["num_input_tokens"]) == (200, as_text["num_input_tokens"] - 1)
+    with GrpcStream(chatting) as stream:
+        asked = {"messages": json.dumps(CONVERSATION), "max_tokens": 8, "exclude_input_in_output": False}
+        echoed = joined(stream.ask(**asked, stream=True))
+    assert echoed == rendered + answer["text_output"]
+
+
+def test_messages_that_are_none_are_refused(chatting):
+    for messages, told in [
+        ("[]", "messages: got an empty array"),
+        ('[{"role": "user"}]', "messages: item 0 has no content"),
+        ("hello", "messages: not JSON"),
+    ]:
+        status, message = refusal(chatting, {"messages": messages})
+        assert (status, message.startswith(f"in ensemble 'ensemble', {told}")) == (400, True)

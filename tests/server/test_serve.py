@@ -161,9 +161,16 @@ def test_a_broken_engine_directory_is_one_line_that_says_what(copy, damage, told
     assert told in line
 
 
-def test_a_malformed_setting_is_one_line_that_names_it(demo_engine):
-    line = refused(demo_engine, MAX_WAITING="many")
-    assert line == "serve: MAX_WAITING must be a whole number of requests, not 'many'"
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("MAX_WAITING", "many", "a whole number of sequences, at least 0, not 'many'"),
+        ("MAX_WAITING", "-1", "a whole number of sequences, at least 0, not '-1'"),
+        ("DEADLINE_MS", "0", "a whole number of milliseconds, at least 1, not '0'"),
+    ],
+)
+def test_a_malformed_setting_is_one_line_that_names_it(demo_engine, name, value, told):
+    assert refused(demo_engine, **{name: value}) == f"serve: {name} must be {told}"
 
 
 def test_an_engine_that_cannot_be_loaded_ends_serve_and_the_log_says_why(copy, tmp_path):

@@ -3,6 +3,7 @@
 
 import importlib
 import importlib.util
+import json
 import logging
 import sys
 import time
@@ -36,7 +37,8 @@ def load(monkeypatch, unit_engine_dir):
         # Log records go where pytest looks for them, not to the handler of a stub process.
         monkeypatch.setattr(module.triton, "start_log", lambda: None)
         model = module.TritonPythonModel()
-        model.initialize({})
+        config = {"instance_group": [{"count": 1}]}
+        model.initialize({"model_name": step, "model_config": json.dumps(config)})
         return model
 
     return load

@@ -12,6 +12,7 @@ class TritonPythonModel:
 
     def initialize(self, args):
         triton.start_log()
+        triton.require_order(args)
         self._postprocessor = Postprocessor(load_tokenizer(read_settings().engine_dir), triton.abort_stream)
 
     def execute(self, requests):
