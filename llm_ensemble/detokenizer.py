@@ -3,41 +3,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from tokenizers import Tokenizer
-from tokenizers.decoders import DecodeStream
+
+from llm_ensemble.decode_steps import Step, steps_of
 
 
 class Detokenizer:
     """One stream's text: the pieces joined are exactly the decode of all its ids at once.
 
-    Special tokens are skipped. An incomplete character is held back until its last byte comes; what is
-    still incomplete at the end comes out of flush, as the whole decode shows it.
+    Special tokens are skipped, and so are ids that the tokenizer has no token for: models pad their
+    vocabularies. A piece is whatever no later token can change, no more: an incomplete character is held
+    back until its last byte comes; what is still incomplete at the end comes out of flush, as the whole
+    decode shows it. With a decoder that may change any of its text until the end (see decode_steps.py),
+    all of it comes out of flush.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._stream = DecodeStream(skip_special_tokens=True)
-        self._ids: list[int] = []
-        self._length = 0  # characters given out
-        self._holding = False
+        self._id_to_token = tokenizer.id_to_token
+        self._special, makers = _prepared(tokenizer)
+        self._steps = [make() for make in makers]
 
     def feed(self, token_ids: Sequence[int]) -> str:
         """Take the next ids, return the text they complete, "" when there is none."""
-        self._ids += token_ids
-        pieces = [self._stream.step(self._tokenizer, token_id) for token_id in token_ids]
-        if pieces:
-            self._holding = not pieces[-1]
-        text = "".join(piece for piece in pieces if piece)
-        self._length += len(text)
-        return text
+        named = map(self._id_to_token, token_ids)
+        texts = [token for token in named if token is not None and token not in self._special]
+        for step in self._steps:
+            texts = step.feed(texts)
+        return "".join(texts)
 
     def flush(self) -> str:
         """The stream is at its end: return what was held back."""
-        if not self._holding:
-            return ""
-        self._holding = False
-        text = self._tokenizer.decode(self._ids, skip_special_tokens=True)[self._length :]
-        self._length += len(text)
-        return text
+        texts: list[str] = []
+        for step in self._steps:
+            texts = step.feed(texts) + step.flush()
+        return "".join(texts)
+
+
+@lru_cache(maxsize=4)
+def _prepared(tokenizer: Tokenizer) -> tuple[frozenset[str], list[Callable[[], Step]]]:
+    """What the streams of one tokenizer share. Whoever changes a tokenizer must load it anew."""
+    added = tokenizer.get_added_tokens_decoder().values()
+    return frozenset(token.content for token in added if token.special), steps_of(tokenizer.decoder)

@@ -4,6 +4,7 @@ import random
 import pytest
 
 from llm_ensemble.detokenizer import Detokenizer
+from tests.unit import tokenizers_made
 
 TEXTS = ["plain words", "naïve café", "日本語のテキスト", "👩‍👩‍👧 family", "été", "שלום", "a\n\n  b"]
 
@@ -43,3 +44,50 @@ def test_special_tokens_are_no_text(byte_tokenizer):
     special = byte_tokenizer.token_to_id("</s>")
     ids = ids_of(byte_tokenizer, "ab")
     assert detokenizer.feed([special, ids[0], special, ids[1]]) + detokenizer.flush() == "ab"
+
+
+def test_ids_the_tokenizer_has_no_token_for_are_no_text(byte_tokenizer):
+    beyond = byte_tokenizer.get_vocab_size()
+    first, second = ids_of(byte_tokenizer, "é")
+    detokenizer = Detokenizer(byte_tokenizer)
+    assert [detokenizer.feed([i]) for i in (first, beyond, 2**32 - 1, second)] == ["", "", "", "é"]
+
+
+def test_a_replacement_character_that_is_the_text_does_not_wait(byte_tokenizer):
+    detokenizer = Detokenizer(byte_tokenizer)
+    assert detokenizer.feed(ids_of(byte_tokenizer, "a\ufffd")) == "a\ufffd"
+
+
+def test_bytes_that_can_become_no_character_do_not_wait(byte_tokenizer):
+    detokenizer = Detokenizer(byte_tokenizer)
+    incomplete, letter = ids_of(byte_tokenizer, "日")[:2], ids_of(byte_tokenizer, "a")
+    assert [detokenizer.feed([i]) for i in [*incomplete, *letter]] == ["", "", "\ufffda"]
+
+
+def byte_tokens(tokenizer, data):
+    return [tokenizer.token_to_id(f"<0x{byte:02X}>") for byte in data]
+
+
+def test_byte_tokens_wait_for_the_end_of_their_run():
+    tokenizer = tokenizers_made.gemma()
+    the = tokenizer.token_to_id("t")
+    detokenizer = Detokenizer(tokenizer)
+    ids = [*byte_tokens(tokenizer, "日".encode()), the]
+    assert [detokenizer.feed([i]) for i in ids] == ["", "", "", "日t"]
+
+
+def test_one_bad_byte_spoils_its_whole_run_as_it_does_in_the_whole_decode():
+    tokenizer = tokenizers_made.gemma()
+    ids = byte_tokens(tokenizer, "日".encode() + b"\xffa")
+    detokenizer = Detokenizer(tokenizer)
+    assert [detokenizer.feed([i]) for i in ids] == ["", "", "", "\ufffd" * 4, "\ufffd"]
+    assert detokenizer.flush() == ""
+    assert tokenizer.decode(ids) == "\ufffd" * 5
+
+
+def test_the_space_of_a_word_s_end_waits_for_the_next_token():
+    tokenizer = tokenizers_made.word_ends()
+    ids = [tokenizer.token_to_id(token) for token in ("a</w>b", "</w>", "a</w>b")]
+    detokenizer = Detokenizer(tokenizer)
+    assert [detokenizer.feed([i]) for i in ids] == ["a", " b", " a"]
+    assert detokenizer.flush() == "b"
