@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 
@@ -14,30 +15,31 @@ class StopMatcher:
     """
 
     def __init__(self, stop_words: Sequence[str]) -> None:
-        self._words = [word for word in stop_words if word]
+        self._words = tuple(sorted({word for word in stop_words if word}))
         self._held = ""
         self.found = False
 
     def feed(self, text: str) -> str:
         """Take the next piece; return what may be shown: no stop string, nothing after one, and no
         ending that the next piece could turn into one."""
-        text = self._held + text
-        matches = [(at + len(word), at) for word in self._words if (at := text.find(word)) >= 0]
-        if matches:
-            self.found, self._held = True, ""
-            return text[: min(matches)[1]]
-        hold = self._undecided(text)
-        self._held = text[len(text) - hold :]
-        return text[: len(text) - hold]
+        if not self._words:
+            return text
+        text, begin = self._held + text, 0
+        for end in range(len(self._held) + 1, len(text) + 1):
+            if text.endswith(self._words, begin, end):
+                self.found, self._held = True, ""
+                return text[: end - max(len(word) for word in self._words if text.endswith(word, begin, end))]
+            while begin < end and not self._begins_a_word(text[begin:end]):
+                begin += 1
+        self._held = text[begin:]
+        return text[:begin]
 
     def flush(self) -> str:
         """The text is at its end: return what was held back."""
         held, self._held = self._held, ""
         return held
 
-    def _undecided(self, text: str) -> int:
-        """Length of the longest ending of `text` that is a beginning of a stop string."""
-        longest = min(len(text), max(map(len, self._words), default=1) - 1)
-        return next(
-            (n for n in range(longest, 0, -1) if any(word.startswith(text[-n:]) for word in self._words)), 0
-        )
+    def _begins_a_word(self, text: str) -> bool:
+        """Whether a stop string begins with `text`: of the sorted ones only the next can."""
+        at = bisect_left(self._words, text)
+        return at < len(self._words) and self._words[at].startswith(text)
