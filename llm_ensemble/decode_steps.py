@@ -45,8 +45,6 @@ def steps_of(decoder: Decoder | None) -> list[Callable[[], Step]]:
 
 def _understood(parts: list[dict[str, Any]]) -> list[Callable[[], Step]] | None:
     """The steps, or None if one of them can only be done at the end, or is not known here."""
-    if len(parts) > 1 and any(part["type"] == "BPEDecoder" for part in parts):
-        return None  # WordEnds cuts tokens up, and the next step would take the pieces for tokens
     steps: list[Callable[[], Step]] = []
     whole = False  # whether the decoders before this one have made one text of the tokens
     for part in parts:
@@ -74,20 +72,14 @@ def _on_tokens(part: dict[str, Any]) -> Callable[[], Step] | None:
         return partial(
             EachToken, alone, cache(lambda token: decoder.decode([token] * 2)[len(alone(token)) :])
         )
-    if kind == "CTC":
-        return partial(Ctc, alone)
-    if kind == "BPEDecoder":
-        return partial(WordEnds, cache(lambda token: _ends(decoder, token)))
     bytewise: dict[str, Callable[[], Step]] = {"ByteFallback": ByteFallback, "ByteLevel": ByteLevel}
-    return bytewise.get(kind)
+    return bytewise.get(kind)  # none for CTC and BPEDecoder, which no language model of today has
 
 
 def _on_text(part: dict[str, Any]) -> Callable[[], Step] | None:
     if part["type"] == "Strip":
         return partial(StripText, part["content"], part["start"], part["stop"])
-    if part["type"] == "Replace" and (pattern := part["pattern"].get("String")):
-        return partial(ReplaceText, pattern, part["content"])
-    return None  # a regular expression, a clean-up: what comes may change all that was
+    return None  # what comes may change all that was
 
 
 def _library(part: dict[str, Any]) -> Decoder:
@@ -135,57 +127,6 @@ class EachToken:
     def flush(self) -> list[str]:
         """Nothing waits."""
         return []
-
-
-class Ctc:
-    """A token that repeats the one before it is dropped."""
-
-    def __init__(self, read: Read) -> None:
-        self._read = read
-        self._before: str | None = None
-
-    def feed(self, tokens: list[str]) -> list[str]:
-        """Read each that is no repetition."""
-        befores = [self._before, *tokens]
-        self._before = befores[-1]
-        texts = [self._read(token) for token, before in zip(tokens, befores) if token != before]
-        return [text for text in texts if text]
-
-    def flush(self) -> list[str]:
-        """Nothing waits."""
-        return []
-
-
-Ends = tuple[str, str, str]  # what is certain, then what follows it: before a token, at the end
-
-
-def _ends(decoder: Decoder, token: str) -> Ends:
-    inside, last = decoder.decode([token, ""]), decoder.decode([token])
-    differ = (at for at, (a, b) in enumerate(zip(inside, last)) if a != b)
-    same = next(differ, min(len(inside), len(last)))
-    return last[:same], inside[same:], last[same:]
-
-
-class WordEnds:
-    """The mark of a word's end is a space, but nothing on the last token: that space waits."""
-
-    def __init__(self, read: Callable[[str], Ends]) -> None:
-        self._read = read
-        self._waiting = ("", "")
-
-    def feed(self, tokens: list[str]) -> list[str]:
-        """Give what waited in front of each, and what of it need not wait."""
-        texts = []
-        for token in tokens:
-            certain, *waiting = self._read(token)
-            texts += [self._waiting[0], certain]
-            self._waiting = (waiting[0], waiting[1])
-        return texts
-
-    def flush(self) -> list[str]:
-        """The last token was the last."""
-        text, self._waiting = self._waiting[1], ("", "")
-        return [text]
 
 
 _FALLBACK = _library({"type": "ByteFallback"})
@@ -303,26 +244,3 @@ class StripText:
         """The text ends here."""
         self._waiting = ""
         return []
-
-
-class ReplaceText:
-    """Replaces a fixed string in the whole text."""
-
-    def __init__(self, pattern: str, content: str) -> None:
-        self._pattern = pattern
-        self._content = content
-        self._waiting = ""
-
-    def feed(self, tokens: list[str]) -> list[str]:
-        """Give all but an ending that may be the string's beginning."""
-        *before, rest = (self._waiting + "".join(tokens)).split(self._pattern)
-        lengths = range(min(len(rest), len(self._pattern) - 1), 0, -1)
-        waiting = next((n for n in lengths if self._pattern.startswith(rest[-n:])), 0)
-        certain = len(rest) - waiting
-        self._waiting = rest[certain:]
-        return [self._content.join([*before, rest[:certain]])]
-
-    def flush(self) -> list[str]:
-        """The text ends here."""
-        text, self._waiting = self._waiting, ""
-        return [text]

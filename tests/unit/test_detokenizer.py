@@ -83,11 +83,3 @@ def test_one_bad_byte_spoils_its_whole_run_as_it_does_in_the_whole_decode():
     assert [detokenizer.feed([i]) for i in ids] == ["", "", "", "\ufffd" * 4, "\ufffd"]
     assert detokenizer.flush() == ""
     assert tokenizer.decode(ids) == "\ufffd" * 5
-
-
-def test_the_space_of_a_word_s_end_waits_for_the_next_token():
-    tokenizer = tokenizers_made.word_ends()
-    ids = [tokenizer.token_to_id(token) for token in ("a</w>b", "</w>", "a</w>b")]
-    detokenizer = Detokenizer(tokenizer)
-    assert [detokenizer.feed([i]) for i in ids] == ["a", " b", " a"]
-    assert detokenizer.flush() == "b"

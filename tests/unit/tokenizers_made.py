@@ -203,11 +203,9 @@ def decoder_written_in_python():
 CHAINS = {
     "none": [],
     "strip": [decoders.Fuse(), decoders.Strip("o", 2, 2)],
-    "replace": [decoders.Fuse(), decoders.Replace("oao", "x")],
-    "replace twice": [decoders.Fuse(), decoders.Replace("ao", "x"), decoders.Replace("oa", "▁")],
-    "replace and strip": [decoders.Fuse(), decoders.Replace("xo", "▁"), decoders.Strip("x", 1, 2)],
+    "strip twice": [decoders.Fuse(), decoders.Strip("o", 1, 1), decoders.Strip("x", 1, 2)],
     "byte level and strip": [decoders.ByteLevel(), decoders.Strip("o", 2, 0)],
-    "ctc and metaspace": [decoders.CTC(pad_token="x"), decoders.Metaspace()],
+    "metaspace and strip": [decoders.Metaspace(), decoders.Fuse(), decoders.Strip(" ", 2, 1)],
 }
 STREAMED = {
     "byte level": byte_level,
@@ -215,7 +213,6 @@ STREAMED = {
     "byte level, added tokens": byte_level_with_added_tokens,
     "llama": llama,
     "gemma": gemma,
-    "replaced in the whole text": replaced_in_the_whole_text,
     "metaspace first": partial(metaspace_bpe, "first"),
     "metaspace always": partial(metaspace_bpe, "always"),
     "metaspace never": partial(metaspace_bpe, "never"),
@@ -224,12 +221,13 @@ STREAMED = {
     "word piece": partial(word_piece, cleanup=False),
     "word piece, clean-up": partial(word_piece, cleanup=True),
     "word level": word_level,
-    "word ends": word_ends,
-    "ctc": ctc,
     "characters": characters,
     "nested sequence": nested_sequence_with_a_regular_expression,
 }
 TEXT_AT_END = {
+    "replaced in the whole text": replaced_in_the_whole_text,
+    "word ends": word_ends,
+    "ctc": ctc,
     "regular expression over all": regular_expression_over_the_whole_text,
     "clean-up over all": cleaned_up_over_the_whole_text,
     "word ends in a sequence": word_ends_in_a_sequence,
