@@ -22,6 +22,7 @@ INT32_MAX = 2**31 - 1
 # Words are looked for in every piece of text, so their number and length bound what one request may cost.
 MOST_WORDS = 64
 LONGEST_WORD = 256
+LONGEST_NAME = 64  # characters of an unknown name that a message repeats
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,20 @@ FIELDS: Mapping[str, Field] = {
 
 
 def refuse_unknown(name: str) -> RequestError:
-    """The error for a name that is no field, with the nearest one that is."""
-    near = difflib.get_close_matches(name[:LONGEST_WORD], FIELDS, n=1)
+    """The error for a request parameter, by name: no field of that name, or a field that is no parameter."""
+    if name in FIELDS:
+        return RequestError(name, "sent as a parameter; send it as an input")
+    near = difflib.get_close_matches(name[:LONGEST_NAME], FIELDS, n=1)
     advice = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(FIELDS)}"
-    return RequestError(name, f"unknown field; {advice}")
+    return RequestError(_in_a_line(name), f"unknown field; {advice}")
+
+
+def _in_a_line(name: str) -> str:
+    """A caller's own word as a message may repeat it: short, and without what would break the line."""
+    escaped = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in name[:LONGEST_NAME]
+    )
+    return (escaped or '""') + ("..." if len(name) > LONGEST_NAME else "")
 
 
 def check_field(name: str, raw: list[Any]) -> Any:
@@ -116,7 +127,13 @@ def _in_range(name: str, field: Field, value: float) -> float:
     # NaN compares false with everything, so the test must be the one that a good value passes.
     if field.low <= value <= field.high and not (field.open_low and value == field.low):
         return value
-    raise RequestError(name, f"got {value:g}, must be {field.allowed}")
+    raise RequestError(name, f"got {_exactly(field, value)}, must be {field.allowed}")
+
+
+def _exactly(field: Field, value: float) -> str:
+    """A bad number, short unless that would make it a good one: FP32's next after 1 is 1.00000012."""
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.9g}" if field.low <= float(short) <= field.high else short
 
 
 def one_of(fields: Fields, name: str, alias: str, default: Any) -> tuple[str, Any]:

@@ -84,3 +84,29 @@ def test_a_field_with_two_names_may_come_by_either_or_by_both_if_they_agree():
 def test_an_unknown_name_is_told_the_nearest_known_one():
     assert str(refuse_unknown("temprature")) == "temprature: unknown field; did you mean temperature?"
     assert "the fields are text_input, " in str(refuse_unknown("zzz"))
+
+
+def test_a_field_sent_as_a_parameter_is_told_where_it_belongs():
+    assert str(refuse_unknown("max_tokens")) == "max_tokens: sent as a parameter; send it as an input"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("", '""'),
+        ("a\nb\0\u2028", r"a\nb\x00\u2028"),
+        ("naïve 日本", "naïve 日本"),
+        ("n" * 1_000_000, "n" * 64 + "..."),
+    ],
+)
+def test_an_unknown_name_is_repeated_in_one_short_line(name, shown):
+    assert str(refuse_unknown(name)).startswith(f"{shown}: unknown field; ")
+
+
+def test_a_number_is_told_so_that_it_is_not_taken_for_a_good_one():
+    for name, value, shown in [
+        ("max_tokens", -(2**31), "-2147483648"),
+        ("top_p", 1.0000001192, "1.00000012"),
+    ]:
+        with pytest.raises(RequestError, match=f"^{name}: got {shown}, must be "):
+            check_field(name, [value])
