@@ -24,17 +24,35 @@ from llm_ensemble.unary import FIRST_CHOSEN_NUMBER
 
 log = logging.getLogger(__name__)
 
-# Request parameters that are Triton's own, not a misspelt field of ours.
-TRITON_PARAMETERS = {"sequence_id", "sequence_start", "sequence_end", "binary_data_output"}
+# Request parameters that are Triton's own, not a misspelt field of ours. /generate takes "id" for the
+# request's and hands it on as a parameter, too.
+TRITON_PARAMETERS = {"id", "sequence_id", "sequence_start", "sequence_end", "binary_data_output"}
 ENGINE_MODEL = "tensorrt_llm"
 
 
 def read_fields(request: Any) -> Fields:
     """A request's inputs as checked Python values, by field name; raises RequestError."""
-    for name in json.loads(request.parameters() or "{}"):
+    check_envelope(request)
+    return {tensor.name(): check_field(tensor.name(), _values(tensor)) for tensor in request.inputs()}
+
+
+def check_envelope(request: Any) -> None:
+    """What comes beside the inputs; raises RequestError.
+
+    /generate makes a parameter of every key that is no input, so this is where misspelt fields show.
+    """
+    _utf8("id", request.request_id)
+    for name in json.loads(_utf8("parameters", request.parameters) or "{}"):
         if name not in TRITON_PARAMETERS and not name.startswith("triton_"):
             raise refuse_unknown(name)
-    return {tensor.name(): check_field(tensor.name(), _values(tensor)) for tensor in request.inputs()}
+
+
+def _utf8(name: str, read: Callable[[], str]) -> str:
+    """Triton's HTTP front takes any bytes for a text; reading them is what fails."""
+    try:
+        return read()
+    except UnicodeDecodeError as error:
+        raise RequestError(name, "not UTF-8; send UTF-8") from error
 
 
 def _values(tensor: Any) -> list[Any]:
@@ -91,11 +109,19 @@ def error_response(request: Any, error: Exception) -> Any:
     if isinstance(error, Overloaded):
         return make_error(str(error), pb_utils.TritonError.UNAVAILABLE)
     # An EngineError says all there is to say; the traceback of anything else tells where it came from.
-    name = request.request_id() or "without an id"
+    name = _request_id(request) or "without an id"
     log.error(
         "request %s failed: %s", name, error, exc_info=None if isinstance(error, EngineError) else error
     )
     return make_error("internal error; the server's log has the details", pb_utils.TritonError.INTERNAL)
+
+
+def _request_id(request: Any) -> str:
+    """The client's name for the request, none if it cannot be read: no answer may fail for it."""
+    try:
+        return str(request.request_id())
+    except UnicodeDecodeError:
+        return ""
 
 
 def make_error(message: str, code: int) -> Any:
@@ -117,7 +143,7 @@ def stream_identity(request: Any) -> dict[str, Any]:
     """The stream's number, if ensemble_unary chose one, and the client's name for it."""
     correlation = request.correlation_id()
     chosen = isinstance(correlation, int) and correlation >= FIRST_CHOSEN_NUMBER
-    return {"number": correlation if chosen else 0, "label": request.request_id()}
+    return {"number": correlation if chosen else 0, "label": _request_id(request)}
 
 
 def chunk_sender(request: Any) -> Callable[[Chunk], None]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 import triton_python_backend_utils as pb_utils
 
 from llm_ensemble.errors import QUEUE_FULL, EngineError, RequestError
-from llm_ensemble.triton import end, error_response, make_error
+from llm_ensemble.triton import check_envelope, end, error_response, make_error
 
+LOG_PROBS = {"cum_log_probs", "output_log_probs"}
 PREFIX = "in ensemble 'ensemble', "  # what Triton's core puts before an error of a step
 
 
@@ -45,6 +45,7 @@ class UnaryCall:
             end(self._request, response)
 
     def _answer(self, number: int) -> Any:
+        check_envelope(self._request)  # here, since a BLS call passes on less than a client may send
         for tensor in self._request.inputs():
             if tensor.name() == "stream" and tensor.as_numpy().any():
                 raise RequestError("stream", "got true; this model answers once, ask 'ensemble' for a stream")
@@ -54,13 +55,14 @@ class UnaryCall:
             inputs=self._request.inputs(),
             request_id=self._request.request_id(),
             correlation_id=number,
-            parameters=json.loads(self._request.parameters() or "{}"),
         )
         for response in asked.exec(decoupled=True):
             if response.has_error():
                 return _error_again(response.error().message().removeprefix(PREFIX))
             if response.output_tensors():
                 return pb_utils.InferenceResponse(output_tensors=response.output_tensors())
+        if set(self._request.requested_output_names()) <= LOG_PROBS:
+            raise RequestError("return_log_probs", "not true, but nothing else is asked for; send true")
         raise EngineError("the ensemble gave no answer")
 
 
@@ -69,6 +71,6 @@ def _error_again(message: str) -> Any:
     code = pb_utils.TritonError.INTERNAL
     if message.startswith(QUEUE_FULL):
         code = pb_utils.TritonError.UNAVAILABLE
-    elif re.match(r"[^\s:]+: |.*: unknown field; ", message):
+    elif re.match(r"[^\s:]+: ", message):
         code = pb_utils.TritonError.INVALID_ARG
     return make_error(message, code)

@@ -80,17 +80,22 @@ class ResponseSender:
 
 
 class Request:
-    """What the stub hands to execute."""
+    """What the stub hands to execute. Bytes for a text are what HTTP brought: reading it decodes them."""
 
-    def __init__(self, tensors, parameters=None, cancelled=False, request_id="", correlation_id=0):
+    def __init__(
+        self, tensors, parameters=None, cancelled=False, request_id="", correlation_id=0, outputs=None
+    ):
         self._tensors, self._parameters, self.cancelled = tensors, parameters, cancelled
         self._request_id, self._correlation_id = request_id, correlation_id
+        self._outputs = outputs or {"text_output", "finish_reason"}
         self._sender = ResponseSender()
 
     def inputs(self):
         return self._tensors
 
     def parameters(self):
+        if isinstance(self._parameters, bytes):
+            return self._parameters.decode()
         return json.dumps(self._parameters) if self._parameters else "{}"
 
     def is_cancelled(self):
@@ -101,13 +106,13 @@ class Request:
         return self._sender
 
     def request_id(self):
-        return self._request_id
+        return self._request_id.decode() if isinstance(self._request_id, bytes) else self._request_id
 
     def correlation_id(self):
         return self._correlation_id
 
     def requested_output_names(self):
-        return {"text_output", "finish_reason"}
+        return self._outputs
 
 
 class InferenceRequest:
@@ -123,12 +128,10 @@ class InferenceRequest:
         inputs,
         request_id="",
         correlation_id=0,
-        parameters=None,
     ):
         assert isinstance(requested_output_names, list), "the stub takes a list and nothing like one"
         self.model_name, self.requested_output_names = model_name, requested_output_names
         self.tensors, self.request_id, self.correlation_id = inputs, request_id, correlation_id
-        self.parameters = parameters or {}
 
     def exec(self, decoupled=False):
         assert decoupled, "tensorrt_llm and ensemble are decoupled: exec needs decoupled=True"

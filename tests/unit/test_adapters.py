@@ -85,10 +85,32 @@ def test_preprocessing_answers_each_request_of_a_batch_for_itself(load):
     assert {r.error().code() for r in responses[1:4]} == {fake_pb_utils.TritonError.INVALID_ARG}
 
 
-def test_triton_s_own_parameters_are_no_unknown_fields(load):
-    request = Request([text("text_input", "a")], parameters={"triton_enable_empty_final_response": True})
+@pytest.mark.parametrize("name", ["triton_enable_empty_final_response", "id", "sequence_start"])
+def test_triton_s_own_parameters_are_no_unknown_fields(load, name):
+    request = Request([text("text_input", "a")], parameters={name: True})
     (response,) = load("preprocessing").execute([request])
     assert not response.has_error()
+
+
+def test_a_text_beside_the_inputs_that_is_not_utf_8_is_refused(load):
+    """Over HTTP Triton takes any bytes, and reading them is what fails."""
+    bad = [
+        Request([text("text_input", "a")], parameters=b'{"\xff": 1}'),
+        Request([text("text_input", "a")], request_id=b"\xff"),
+    ]
+    responses = load("preprocessing").execute([*bad, Request([text("text_input", "a")])])
+    assert [r.has_error() for r in responses] == [True, True, False]
+    messages = [r.error().message() for r in responses[:2]]
+    assert messages == ["parameters: not UTF-8; send UTF-8", "id: not UTF-8; send UTF-8"]
+    assert {r.error().code() for r in responses[:2]} == {fake_pb_utils.TritonError.INVALID_ARG}
+
+
+def test_an_error_never_fails_for_the_id_of_its_request(load, caplog):
+    load("postprocessing")
+    triton = importlib.import_module("llm_ensemble.triton")
+    response = triton.error_response(Request([], request_id=b"\xff"), ValueError("broken"))
+    assert response.error().code() == fake_pb_utils.TritonError.INTERNAL
+    assert "request without an id failed: broken" in caplog.text
 
 
 def test_a_fault_of_ours_is_one_neutral_line_and_the_traceback_is_logged(load, caplog):
@@ -201,13 +223,13 @@ class TestUnary:
             time.sleep(0.005)
         assert condition()
 
-    def test_it_forwards_everything_and_answers_once(self, ask):
+    def test_it_forwards_every_input_and_answers_once(self, ask):
         answer = InferenceResponse([text("text_output", "hi")])
         InferenceRequest.answers.append([answer, InferenceResponse()])
-        request = Request([text("text_input", "a")], parameters={"x": 1}, request_id="mine")
+        request = Request([text("text_input", "a")], parameters={"sequence_id": 1}, request_id="mine")
         assert outputs(ask(request))["text_output"].tolist() == [[b"hi"]]
         (call,) = InferenceRequest.calls
-        assert (call.model_name, call.request_id, call.parameters) == ("ensemble", "mine", {"x": 1})
+        assert (call.model_name, call.request_id) == ("ensemble", "mine")
         assert call.tensors == request.inputs()
         assert call.correlation_id >= 2**63
         assert sorted(call.requested_output_names) == ["finish_reason", "text_output"]
@@ -216,7 +238,6 @@ class TestUnary:
         ("message", "code"),
         [
             ("max_tokens: got 0, must be at least 1", TritonError.INVALID_ARG),
-            ("a b: unknown field; the fields are", TritonError.INVALID_ARG),
             ("Exceeds maximum queue size: 4 running, 2 waiting; try again later", TritonError.UNAVAILABLE),
             ("internal error; the server's log has the details", TritonError.INTERNAL),
             ("Stub process 'tensorrt_llm_0_0' is not healthy.", TritonError.INTERNAL),
@@ -234,6 +255,24 @@ class TestUnary:
         assert response.error().message().startswith("stream: got true; this model answers once")
         assert response.error().code() == TritonError.INVALID_ARG
         assert InferenceRequest.calls == []
+
+    def test_an_unknown_field_is_refused_before_it_is_forwarded(self, ask):
+        """A BLS call takes no parameter that is a fraction, and fails for it."""
+        response = ask(Request([text("text_input", "a")], parameters={"temprature": 0.5}))
+        assert response.error().message() == "temprature: unknown field; did you mean temperature?"
+        assert response.error().code() == TritonError.INVALID_ARG
+        assert InferenceRequest.calls == []
+
+    def test_asking_for_log_probabilities_alone_without_the_field_that_turns_them_on_is_refused(self, ask):
+        InferenceRequest.answers.append([InferenceResponse()])
+        response = ask(Request([text("text_input", "a")], outputs={"cum_log_probs"}))
+        assert response.error().message().startswith("return_log_probs: not true, but nothing else is asked")
+        assert response.error().code() == TritonError.INVALID_ARG
+
+    def test_a_request_id_that_is_not_utf_8_is_refused_and_not_left_without_an_answer(self, ask):
+        response = ask(Request([text("text_input", "a")], request_id=b"\xff"))
+        assert response.error().message() == "id: not UTF-8; send UTF-8"
+        assert response.error().code() == TritonError.INVALID_ARG
 
     def test_no_answer_is_an_error_not_silence(self, ask):
         assert ask(Request([text("text_input", "a")])).error().code() == TritonError.INTERNAL
