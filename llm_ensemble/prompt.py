@@ -41,6 +41,10 @@ class Preprocessor:
         self._tokenizer = tokenizer
         self._vocabulary = tokenizer.get_vocab_size()
         self._limits = manifest.limits
+        self._longest = min(self._limits.max_input_len, self._limits.max_seq_len - 1)
+        # No token is longer than the vocabulary's longest, so what is sure not to fit need not be tokenized:
+        # 10 MB take seconds, in which nobody else's prompt is read.
+        self._most_characters = self._longest * max(map(len, tokenizer.get_vocab()))
         self._defaults = manifest.defaults
         self._chat = chat
         self._deadline_ms = deadline_ms
@@ -58,15 +62,22 @@ class Preprocessor:
     def _prompt(self, fields: Fields) -> str | EnsembleError:
         """The text to continue: text_input as it is, or messages through the model's chat template."""
         try:
-            if "messages" not in fields:
-                return _text_input(fields)
-            if "text_input" in fields:
-                raise RequestError("messages", "text_input is there too; send one of them")
-            if self._chat is None:
-                raise RequestError("messages", "this model has no chat template; send text_input")
-            return self._chat.render(fields["messages"])
+            prompt = self._messages(fields) if "messages" in fields else _text_input(fields)
+            if len(prompt) > self._most_characters:
+                raise RequestError(
+                    _source(fields),
+                    f"{len(prompt)} characters, at most {self._longest} tokens fit; shorten the prompt",
+                )
+            return prompt
         except EnsembleError as error:
             return error
+
+    def _messages(self, fields: Fields) -> str:
+        if "text_input" in fields:
+            raise RequestError("messages", "text_input is there too; send one of them")
+        if self._chat is None:
+            raise RequestError("messages", "this model has no chat template; send text_input")
+        return self._chat.render(fields["messages"])
 
     def _tokenize(self, batch: Sequence[Fields], prompts: list[str | EnsembleError]) -> dict[int, list[int]]:
         """Token ids by place in the batch. A chat template writes its special tokens itself."""
@@ -114,12 +125,11 @@ class Preprocessor:
         """Tokens the completion may have: what was asked for, else the default or the room there is."""
         limits = self._limits
         room = limits.max_seq_len - prompt
-        source = "messages" if "messages" in fields else "text_input"
+        source = _source(fields)
         if prompt == 0:
             raise RequestError(source, "no token is left of it after tokenizing; send some text")
         if prompt > limits.max_input_len or room < 1:
-            longest = min(limits.max_input_len, limits.max_seq_len - 1)
-            raise RequestError(source, f"{prompt} tokens, at most {longest} fit; shorten the prompt")
+            raise RequestError(source, f"{prompt} tokens, at most {self._longest} fit; shorten the prompt")
         asked: int | None = fields.get("max_tokens")
         if asked is None:
             return min(self._defaults.max_tokens, room)
@@ -130,6 +140,11 @@ class Preprocessor:
                 f"completion share max_seq_len {limits.max_seq_len}",
             )
         return asked
+
+
+def _source(fields: Fields) -> str:
+    """The field that the prompt comes from."""
+    return "messages" if "messages" in fields else "text_input"
 
 
 def _text_input(fields: Fields) -> str:

@@ -12,6 +12,9 @@ from llm_ensemble.errors import RequestError
 from llm_ensemble.fields import Fields, one_of
 from llm_ensemble.manifest import Limits, RequestDefaults
 
+# A lower temperature is 0 in effect, and a logit divided by it may overflow FP32: at 1e-45 OpenVINO drew
+# from all tokens alike (seen).
+COLDEST = 1e-6
 CHOOSING = ("temperature", "top_p", "top_k", "min_p")
 
 
@@ -91,8 +94,9 @@ def _choosing(fields: Fields) -> dict[str, Any]:
     """
     _, seed = one_of(fields, "seed", "random_seed", None)
     asked = {name: fields[name] for name in CHOOSING if name in fields}
-    greedy = {"temperature": 0, "top_p": 0, "top_k": 1, "min_p": 1}
-    if not asked or any(asked.get(name) == value for name, value in greedy.items()):
+    greedy = {"top_p": 0, "top_k": 1, "min_p": 1}
+    cold = asked.get("temperature", 1) < COLDEST
+    if not asked or cold or any(asked.get(name) == value for name, value in greedy.items()):
         return {}
     return {"greedy": False, "seed": random.getrandbits(64) if seed is None else seed, **asked}
 

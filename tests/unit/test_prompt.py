@@ -41,6 +41,17 @@ def test_one_bad_prompt_leaves_its_neighbours_alone(preprocessor):
     assert [result[1].text.num_input_tokens for result in (results[0], results[3])] == [2, 3]
 
 
+@pytest.mark.parametrize("field", ["text_input", "messages"])
+def test_a_prompt_that_cannot_fit_is_refused_without_being_tokenized(byte_tokenizer, manifest, field):
+    """The tokenizer's longest token, <pad>, has five characters, and 50 tokens fit."""
+    preprocessor = Preprocessor(byte_tokenizer, manifest, Shout(), deadline_ms=60_000)
+    with pytest.raises(RequestError, match=f"^{field}: 250 tokens, at most 50 fit") as tokenized:
+        prepare(preprocessor, **{field: "a" * (250 - (field == "text_input"))})
+    assert tokenized.value.field == field
+    with pytest.raises(RequestError, match=f"^{field}: 251 characters, at most 50 tokens fit; shorten the"):
+        prepare(preprocessor, **{field: "a" * 251})
+
+
 def test_without_a_sampling_field_a_request_is_greedy_and_gets_the_default_budget(preprocessor):
     _, request = prepare(preprocessor, text_input="a", seed=5)
     assert (request.sampling.greedy, request.sampling.max_tokens) == (True, 16)
@@ -48,7 +59,14 @@ def test_without_a_sampling_field_a_request_is_greedy_and_gets_the_default_budge
 
 @pytest.mark.parametrize(
     "fields",
-    [{"temperature": 0.0}, {"top_k": 1}, {"top_p": 0.0}, {"min_p": 1.0}, {"temperature": 0.0, "top_p": 0.5}],
+    [
+        {"temperature": 0.0},
+        {"temperature": 1e-45},  # FP32's smallest: logits divided by it overflow
+        {"top_k": 1},
+        {"top_p": 0.0},
+        {"min_p": 1.0},
+        {"temperature": 0.0, "top_p": 0.5},
+    ],
 )
 def test_the_ends_of_the_sampling_fields_ranges_are_greedy(preprocessor, fields):
     assert prepare(preprocessor, text_input="a", **fields)[1].sampling.greedy
