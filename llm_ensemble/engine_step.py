@@ -10,7 +10,6 @@ import threading
 import time
 
 from llm_ensemble.engines.base import Engine, GenerationRequest, Tokens
-from llm_ensemble.errors import EngineError
 from llm_ensemble.request import Request
 from llm_ensemble.stream import SendChunk, Stream
 
@@ -36,13 +35,13 @@ class EngineStep:
     ) -> None:
         """Start one request; send is called with its chunks, the last of them marked.
 
-        number: the stream's, for whoever must know it beforehand to abort it; 0 to get the next.
+        number: the stream's, for whoever must know it beforehand to abort it; 0 to get the next, as does one
+        that is taken: over gRPC any client can choose it (its sequence_id).
         label: the client's name for the request, for the log.
         Raises RequestError, Overloaded or EngineError, without any chunk, when the engine does not take it.
         """
-        number = number or next(self._numbers)
-        if number in self._streams:
-            raise EngineError(f"stream {number} is open already")
+        if not number or number in self._streams:
+            number = next(self._numbers)
         stream = self._streams[number] = Stream(number, request, send)
         asked = GenerationRequest(number, input_ids, request.sampling, label or f"#{number}")
         try:
