@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo build serve test check fix clean
+.PHONY: help demo build serve test soak check fix clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ serve: .venv/.serve ## ENGINE_DIR=engines/name, HTTP_PORT=8000 GRPC_PORT=8001 ME
 test: .venv/.test .venv-build/.build ## every test: units, builds, the contract, the real server
 	$(SERVE) -m pytest $(PYTEST)
 
+soak: .venv/.test engines/demo/manifest.json ## 20,000 short requests, a third of them left: all end, nothing is left
+	$(SERVE) -m tests.soak --engine-dir engines/demo
+
 check: .venv/.test ## ruff and mypy
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
@@ -47,6 +50,9 @@ check: .venv/.test ## ruff and mypy
 fix: .venv/.test ## what ruff can repair by itself
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+engines/demo/manifest.json: .venv-build/.build
+	$(BUILD) -m build_scripts.build --model models/demo --precision int8 --output engines/demo
 
 clean: ## remove the environments and the engines
 	rm -rf .venv .venv-build engines

@@ -17,6 +17,7 @@ from llm_ensemble.manifest import TOKENIZER, Manifest
 from llm_ensemble.request import Request, TextOptions
 from llm_ensemble.sampling import Sampling, read_sampling
 
+SURELY_READ = 100_000  # characters; they take some hundredths of a second to tokenize
 Prepared = tuple[list[int], Request]  # prompt token ids, everything else
 
 
@@ -42,9 +43,9 @@ class Preprocessor:
         self._vocabulary = tokenizer.get_vocab_size()
         self._limits = manifest.limits
         self._longest = min(self._limits.max_input_len, self._limits.max_seq_len - 1)
-        # No token is longer than the vocabulary's longest, so what is sure not to fit need not be tokenized:
-        # 10 MB take seconds, in which nobody else's prompt is read.
-        self._most_characters = self._longest * max(map(len, tokenizer.get_vocab()))
+        # No token is longer than the vocabulary's longest, so what cannot fit need not be tokenized: 10 MB take
+        # seconds, in which nobody else's prompt is read. Only of long texts, since some tokenizers drop spaces.
+        self._most_characters = max(SURELY_READ, self._longest * max(map(len, tokenizer.get_vocab())))
         self._defaults = manifest.defaults
         self._chat = chat
         self._deadline_ms = deadline_ms

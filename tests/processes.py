@@ -17,6 +17,11 @@ class Process:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
+    def resident(self):
+        """Bytes of its memory that are in RAM."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    @property
     def mapped(self):
         """The files mapped into its memory."""
         lines = Path(f"/proc/{self.pid}/maps").read_text().splitlines()
