@@ -76,7 +76,8 @@ def refuse_unknown(name: str) -> RequestError:
     """The error for a request parameter, by name: no field of that name, or a field that is no parameter."""
     if name in FIELDS:
         return RequestError(name, "sent as a parameter; send it as an input")
-    near = difflib.get_close_matches(name[:LONGEST_NAME], FIELDS, n=1)
+    near = [known for known in FIELDS if len(name) > 2 and known.startswith(name)]  # stop is no top_p
+    near += difflib.get_close_matches(name[:LONGEST_NAME], FIELDS, n=1)
     advice = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(FIELDS)}"
     return RequestError(_in_a_line(name), f"unknown field; {advice}")
 

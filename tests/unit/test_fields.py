@@ -83,6 +83,7 @@ def test_a_field_with_two_names_may_come_by_either_or_by_both_if_they_agree():
 
 def test_an_unknown_name_is_told_the_nearest_known_one():
     assert str(refuse_unknown("temprature")) == "temprature: unknown field; did you mean temperature?"
+    assert str(refuse_unknown("stop")) == "stop: unknown field; did you mean stop_words?"
     assert "the fields are text_input, " in str(refuse_unknown("zzz"))
 
 
