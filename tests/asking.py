@@ -42,9 +42,9 @@ def generate_stream(server, text_input, **fields):
     ]
 
 
-def refusal(server, body, path="generate"):
+def refusal(server, body, path="generate", model="ensemble"):
     """Status and message of a request that must fail."""
-    status, text = post(server, path, body)
+    status, text = post(server, path, body, model)
     return status, json.loads(text.removeprefix("data: "))["error"]
 
 
