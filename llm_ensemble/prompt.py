@@ -43,8 +43,8 @@ class Preprocessor:
         self._vocabulary = tokenizer.get_vocab_size()
         self._limits = manifest.limits
         self._longest = min(self._limits.max_input_len, self._limits.max_seq_len - 1)
-        # No token is longer than the vocabulary's longest, so what cannot fit need not be tokenized: 10 MB take
-        # seconds, in which nobody else's prompt is read. Only of long texts, since some tokenizers drop spaces.
+        # No token is longer than the vocabulary's longest, so what cannot fit need not be tokenized: 10 MB
+        # take seconds, in which nobody else's prompt is read. Long texts only: some tokenizers drop spaces.
         self._most_characters = max(SURELY_READ, self._longest * max(map(len, tokenizer.get_vocab())))
         self._defaults = manifest.defaults
         self._chat = chat

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many short requests, a third of whose clients leave at some moment: all end, nothing is left, memory is flat.
+"""Many short requests, a third of them left at some moment: all end, nothing stays, memory is flat.
 
     make soak            20,000 requests, 64 at a time; the tests run a short form of it
     python -m tests.soak --engine-dir engines/demo --requests 20000
@@ -90,7 +90,7 @@ class Soak:
         async def requests():
             yield {"model_name": "ensemble", "inputs": tensors(**fields, stream=True)}
 
-        # To the end of the stream: one that is dropped after an error leaves a reference in tritonserver 2.51.0.
+        # To the end of the stream: dropped after an error it leaves a reference in tritonserver 2.51.0.
         reasons, refused = [b""], ""
         responses = self._client.stream_infer(requests())
         try:

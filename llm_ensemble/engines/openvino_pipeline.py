@@ -20,9 +20,8 @@ BLOCK = 32  # tokens a KV-cache block holds on CPU, seen: 64 blocks of a model w
 # with bfloat16 OpenVINO would compute in that, which changed 1.2 % of the demo model's greedy choices, and
 # round keys and values, by which 20 of 100 sampled texts of 64 tokens changed in company; in f32, none.
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
-# The CPU plugin keeps what it compiled for each shape it met, up to 5,000 of them, and a batch has another size
-# at every step: memory grew by 24 MB over 12,000 requests. With 200 it grew by 13, at the same speed; with 0 by
-# 13 too, and 15 % slower.
+# The CPU plugin keeps what it compiled for each shape it met, up to 5,000, and a batch has another size at
+# every step: memory grew by 24 MB over 12,000 requests. With 200 it grew by 13, at the same speed.
 FRUGAL = {"CPU_RUNTIME_CACHE_CAPACITY": 200}
 FINISH = {
     genai.GenerationFinishReason.NONE: "",
