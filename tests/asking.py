@@ -92,16 +92,19 @@ class GrpcStream:
     def ask(self, *inputs, **fields):
         """Send one request; its responses, as dicts of Python values, as they come."""
         self.start(*inputs, **fields)
-        while True:
-            result, error = self._answers.get(timeout=SECONDS)
-            self._under_way = not error and not result.as_numpy("finish_reason").all()
-            if error:
-                raise error
+        for result in self.results():
             response = result.get_response()
             outputs = {o.name: result.as_numpy(o.name) for o in response.outputs}
             yield {"id": response.id, **_values(outputs)}
-            if not self._under_way:
-                return
+
+    def results(self):
+        """What tritonclient has of the responses, until every sequence has ended."""
+        while self._under_way:
+            result, error = self._answers.get(timeout=SECONDS)
+            self._under_way = not error and not all(result.as_numpy("finish_reason")[0])
+            if error:
+                raise error
+            yield result
 
 
 def _values(outputs):
