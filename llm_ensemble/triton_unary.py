@@ -7,10 +7,12 @@ import re
 import threading
 from typing import Any
 
+import msgspec
 import triton_python_backend_utils as pb_utils
 
+from llm_ensemble.completion import Text
 from llm_ensemble.errors import QUEUE_FULL, EngineError, RequestError
-from llm_ensemble.triton import check_envelope, end, error_response, make_error
+from llm_ensemble.triton import FORWARDED, check_envelope, end, error_response, make_error, text_tensors
 
 LOG_PROBS = {"cum_log_probs", "output_log_probs"}
 PREFIX = "in ensemble 'ensemble', "  # what Triton's core puts before an error of a step
@@ -51,19 +53,24 @@ class UnaryCall:
                 raise RequestError("stream", "got true; this model answers once, ask 'ensemble' for a stream")
         asked = pb_utils.InferenceRequest(
             model_name="ensemble",
-            requested_output_names=list(self._request.requested_output_names()),
+            requested_output_names=["text_output"],
             inputs=self._request.inputs(),
             request_id=self._request.request_id(),
             correlation_id=number,
         )
         for response in asked.exec(decoupled=True):
             if response.has_error():
-                return _error_again(response.error().message().removeprefix(PREFIX))
-            if response.output_tensors():
-                return pb_utils.InferenceResponse(output_tensors=response.output_tensors())
-        if set(self._request.requested_output_names()) <= LOG_PROBS:
-            raise RequestError("return_log_probs", "not true, but nothing else is asked for; send true")
+                return self._answer_of(response.error().message().removeprefix(PREFIX))
         raise EngineError("the ensemble gave no answer")
+
+    def _answer_of(self, message: str) -> Any:
+        """The answer comes as an error's message (see text_response), as a true error does."""
+        if not message.startswith(FORWARDED):
+            return _error_again(message)
+        text = msgspec.json.decode(message.removeprefix(FORWARDED), type=Text)
+        if not text.log_probs and set(self._request.requested_output_names()) <= LOG_PROBS:
+            raise RequestError("return_log_probs", "not true, but nothing else is asked for; send true")
+        return pb_utils.InferenceResponse(output_tensors=text_tensors(text))
 
 
 def _error_again(message: str) -> Any:

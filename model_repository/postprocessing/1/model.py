@@ -19,6 +19,6 @@ class TritonPythonModel:
         for request in requests:
             try:
                 text = self._postprocessor.add(*triton.read_chunk(request))
-                triton.end(request, triton.text_response(text) if text else None)
+                triton.end(request, triton.text_response(request, text) if text else None)
             except Exception as error:
                 triton.end(request, triton.error_response(request, error))
