@@ -90,12 +90,19 @@ def test_make_demo_shows_text_over_http_and_grpc_and_stops(demo_output):
 
 def test_the_curl_of_the_first_screen_gives_what_is_shown(served, ports):
     (shown,) = map(json.loads, blocks("json"))
-    came = json.loads(run(elsewhere(the_one("curl -s localhost"), ports)))
+    came = json.loads(run(elsewhere(the_one("curl -s localhost:8000/v2/models/ensemble/generate "), ports)))
     assert came.keys() == shown.keys()
     same = ("finish_reason", "num_input_tokens", "model_name", "model_version")
     assert {name: came[name] for name in same} == {name: shown[name] for name in same}
     assert came["text_output"]
     assert shown["text_output"]
+
+
+def test_the_plain_infer_gives_the_outputs(served, ports):
+    came = json.loads(run(elsewhere(the_one("curl -s localhost:8000/v2/models/ensemble_unary/infer"), ports)))
+    outputs = {output["name"]: output["data"] for output in came["outputs"]}
+    assert outputs["finish_reason"][0] in {"stop", "length"}
+    assert outputs["text_output"][0]
 
 
 def test_the_streaming_curl_ends_with_a_finish_reason(served, ports):
