@@ -36,7 +36,7 @@ class EngineStep:
         """Start one request; send is called with its chunks, the last of them marked.
 
         number: the stream's, for whoever must know it beforehand to abort it; 0 to get the next, as does one
-        that is taken: over gRPC any client can choose it (its sequence_id).
+        that is taken: any client can choose it (by its sequence_id).
         label: the client's name for the request, for the log.
         Raises RequestError, Overloaded or EngineError, without any chunk, when the engine does not take it.
         """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +22,6 @@ from llm_ensemble.errors import EngineError, Overloaded, RequestError
 from llm_ensemble.fields import Fields, check_field, refuse_unknown
 from llm_ensemble.prompt import Prepared
 from llm_ensemble.request import Chunk, Request, chunk_from_wire, request_from_wire, to_wire
-from llm_ensemble.unary import FIRST_CHOSEN_NUMBER
 
 log = logging.getLogger(__name__)
 
@@ -142,14 +142,16 @@ def read_engine_request(request: Any) -> tuple[list[int], Request] | int:
 
 def stream_identity(request: Any) -> dict[str, Any]:
     """The stream's number, if ensemble_unary chose one, and the client's name for it."""
-    number = request.correlation_id() if is_forwarded(request) else 0
-    return {"number": number, "label": _request_id(request)}
+    return {"number": forwarded_number(request), "label": _request_id(request)}
 
 
-def is_forwarded(request: Any) -> bool:
-    """Whether ensemble_unary asks: its stream numbers travel as correlation ids."""
-    correlation = request.correlation_id()
-    return isinstance(correlation, int) and correlation >= FIRST_CHOSEN_NUMBER
+def forwarded_number(request: Any) -> int:
+    """The number ensemble_unary chose for the stream of a request that it forwarded, else 0.
+
+    It counts from 2^63 on, so a number has 19 digits and begins with a 9, and fits 64 bits.
+    """
+    found = re.fullmatch(CORRELATION.format(r"(9\d{18})"), str(request.correlation_id()))
+    return int(found[1]) if found else 0
 
 
 def chunk_sender(request: Any) -> Callable[[Chunk], None]:
@@ -193,7 +195,7 @@ def text_response(request: Any, text: Text) -> Any:
     holding the GIL, which corrupts the memory of the process that asked (seen: ensemble_unary died after some
     10,000 answers, 16 at a time). An error's message is no Python object, so the answer goes as one.
     """
-    if is_forwarded(request):
+    if forwarded_number(request):
         return make_error(FORWARDED + msgspec.json.encode(text).decode(), pb_utils.TritonError.INTERNAL)
     return pb_utils.InferenceResponse(output_tensors=text_tensors(text))
 
@@ -235,6 +237,7 @@ def abort_stream(number: int) -> None:
             log.error("stream %d could not be aborted: %s", number, response.error().message())
 
 
+CORRELATION = "ensemble_unary:{}"  # the correlation id of what ensemble_unary forwards
 FORWARDED = "answer for ensemble_unary: "
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 

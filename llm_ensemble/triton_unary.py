@@ -12,7 +12,15 @@ import triton_python_backend_utils as pb_utils
 
 from llm_ensemble.completion import Text
 from llm_ensemble.errors import QUEUE_FULL, EngineError, RequestError
-from llm_ensemble.triton import FORWARDED, check_envelope, end, error_response, make_error, text_tensors
+from llm_ensemble.triton import (
+    CORRELATION,
+    FORWARDED,
+    check_envelope,
+    end,
+    error_response,
+    make_error,
+    text_tensors,
+)
 
 LOG_PROBS = {"cum_log_probs", "output_log_probs"}
 PREFIX = "in ensemble 'ensemble', "  # what Triton's core puts before an error of a step
@@ -56,7 +64,7 @@ class UnaryCall:
             requested_output_names=["text_output"],
             inputs=self._request.inputs(),
             request_id=self._request.request_id(),
-            correlation_id=number,
+            correlation_id=CORRELATION.format(number),
         )
         for response in asked.exec(decoupled=True):
             if response.has_error():

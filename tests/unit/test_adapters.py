@@ -228,7 +228,7 @@ class TestUnary:
         """A Text on its way back, as postprocessing sends it to who forwarded the request."""
         triton = importlib.import_module("llm_ensemble.triton")
         one = Text([SequenceText(words, "stop", 2, [], 0.0)], 3, False)
-        response = triton.text_response(Request([], correlation_id=2**63), one)
+        response = triton.text_response(Request([], correlation_id=f"ensemble_unary:{2**63}"), one)
         message = f"in ensemble 'ensemble', {response.error().message()}"
         return InferenceResponse(error=TritonError(message, TritonError.INTERNAL))
 
@@ -239,7 +239,7 @@ class TestUnary:
         (call,) = InferenceRequest.calls
         assert (call.model_name, call.request_id) == ("ensemble", "mine")
         assert call.tensors == request.inputs()
-        assert call.correlation_id >= 2**63
+        assert call.correlation_id == f"ensemble_unary:{2**63}"
 
     @pytest.mark.parametrize(
         ("message", "code"),
@@ -296,12 +296,19 @@ class TestUnary:
         InferenceRequest.answers.append(answer())
         ask(request)
         forwarded, abort = InferenceRequest.calls[:2]
-        assert abort.tensors[0].as_numpy().tolist() == [[forwarded.correlation_id]]
+        (number,) = abort.tensors[0].as_numpy()[0].tolist()
+        assert forwarded.correlation_id == f"ensemble_unary:{number}"
 
 
 def test_the_engine_step_takes_a_stream_number_only_from_ensemble_unary(load):
     load("postprocessing")
     triton = importlib.import_module("llm_ensemble.triton")
-    for correlation, number_ in [(0, 0), (5, 0), ("a name", 0), (2**63 + 5, 2**63 + 5)]:
+    for correlation, number_ in [
+        (0, 0),
+        (2**64 - 5, 0),
+        ("a name", 0),
+        ("ensemble_unary:x", 0),
+        ("ensemble_unary:7", 7),
+    ]:
         request = Request([], correlation_id=correlation, request_id="mine")
         assert triton.stream_identity(request) == {"number": number_, "label": "mine"}
