@@ -303,12 +303,8 @@ class TestUnary:
 def test_the_engine_step_takes_a_stream_number_only_from_ensemble_unary(load):
     load("postprocessing")
     triton = importlib.import_module("llm_ensemble.triton")
-    for correlation, number_ in [
-        (0, 0),
-        (2**64 - 5, 0),
-        ("a name", 0),
-        ("ensemble_unary:x", 0),
-        ("ensemble_unary:7", 7),
-    ]:
+    names = {"a name": 0, "ensemble_unary:x": 0, f"ensemble_unary:{2**63 + 5}": 2**63 + 5}
+    names |= {f"ensemble_unary:{10**19}": 0, f"ensemble_unary:{10**19 - 1}": 10**19 - 1}
+    for correlation, number_ in [(0, 0), (2**64 - 5, 0), *names.items()]:
         request = Request([], correlation_id=correlation, request_id="mine")
         assert triton.stream_identity(request) == {"number": number_, "label": "mine"}
