@@ -148,7 +148,7 @@ def stream_identity(request: Any) -> dict[str, Any]:
 def forwarded_number(request: Any) -> int:
     """The number ensemble_unary chose for the stream of a request that it forwarded, else 0.
 
-    It counts from 2^63 on, so a number has 19 digits and begins with a 9, and fits 64 bits.
+    It counts from 2^63 on: 19 digits, the first a 9, so that every such number fits 64 bits.
     """
     found = re.fullmatch(CORRELATION.format(r"(9\d{18})"), str(request.correlation_id()))
     return int(found[1]) if found else 0
@@ -191,9 +191,8 @@ def require_order(args: dict[str, str]) -> None:
 def text_response(request: Any, text: Text) -> Any:
     """The response of the ensemble: its outputs, or one line when ensemble_unary forwarded the request.
 
-    The Python backend of 2.51.0 makes the tensors of a decoupled BLS response in a thread of its own without
-    holding the GIL, which corrupts the memory of the process that asked (seen: ensemble_unary died after some
-    10,000 answers, 16 at a time). An error's message is no Python object, so the answer goes as one.
+    Tensors in its BLS response crash the process that asked on 2.51.0, an error's message does not
+    (docs/decisions.md).
     """
     if forwarded_number(request):
         return make_error(FORWARDED + msgspec.json.encode(text).decode(), pb_utils.TritonError.INTERNAL)
