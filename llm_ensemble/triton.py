@@ -191,8 +191,7 @@ def require_order(args: dict[str, str]) -> None:
 def text_response(request: Any, text: Text) -> Any:
     """The response of the ensemble: its outputs, or one line when ensemble_unary forwarded the request.
 
-    Tensors in its BLS response crash the process that asked on 2.51.0, an error's message does not
-    (docs/decisions.md).
+    On 2.51.0 tensors in a BLS response crash who asked, an error's message does not (docs/decisions.md).
     """
     if forwarded_number(request):
         return make_error(FORWARDED + msgspec.json.encode(text).decode(), pb_utils.TritonError.INTERNAL)

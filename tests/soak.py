@@ -187,7 +187,7 @@ def main():
     parser.add_argument("--at-once", type=int, default=64)
     asked = parser.parse_args()
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         tapped_server(asked.engine_dir.resolve(), Path(folder)) as tapped,
     ):
         wrong, _ = soak(tapped, asked.requests, asked.at_once)
