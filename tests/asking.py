@@ -63,6 +63,17 @@ def tensors(**fields):
     return [tensor(name, value if isinstance(value, list) else [value]) for name, value in fields.items()]
 
 
+def as_infer(**fields):
+    """An /infer body."""
+    datatypes = {str: "BYTES", int: "INT32", bool: "BOOL"}
+    return {
+        "inputs": [
+            {"name": name, "shape": [1, 1], "datatype": datatypes[type(value)], "data": [value]}
+            for name, value in fields.items()
+        ]
+    }
+
+
 class GrpcStream:
     """A gRPC ModelStreamInfer stream: ask, then iterate over the responses of the one request.
 

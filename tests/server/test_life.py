@@ -11,7 +11,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from build_scripts.tritonserver import MODEL_REPOSITORY, TritonError, free_ports, running
-from tests.asking import GrpcStream, generate, generate_stream, joined, post
+from tests.asking import GrpcStream, as_infer, generate, generate_stream, joined, post
 from tests.server.conftest import tapped_server
 
 ASKED = {"text_input": "The server", "max_tokens": 500, "ignore_eos": True}
@@ -66,14 +66,10 @@ def test_when_the_engine_dies_every_open_request_ends_with_one_neutral_line(tigh
         assert {killer, *answers} == {NEUTRAL}
         dying.wait(dying.is_empty)
         assert error_of_a_stream(dying.server, request_id="too late") == NEUTRAL
-        status, text = post(dying.server, "infer", as_infer("The server"), model="ensemble_unary")
+        status, text = post(dying.server, "infer", as_infer(text_input="The server"), model="ensemble_unary")
         assert (status, json.loads(text)["error"]) == (500, NEUTRAL.removeprefix("in ensemble 'ensemble', "))
         assert "told to die" in dying.log
         assert "request too late failed: the engine failed" in dying.log
-
-
-def as_infer(prompt):
-    return {"inputs": [{"name": "text_input", "shape": [1, 1], "datatype": "BYTES", "data": [prompt]}]}
 
 
 def error_of_a_stream(server, request_id=""):

@@ -11,7 +11,7 @@ import pytest
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
-from tests.asking import GrpcStream, post, tensors
+from tests.asking import GrpcStream, as_infer, post, tensors
 
 FULL = "Exceeds maximum queue size: 4 running, 4 waiting; try again later"
 ASKED = {"text_input": "The server", "max_tokens": 500, "ignore_eos": True}
@@ -26,17 +26,6 @@ def eight_requests(slow):
             stream.start(**ASKED, temperature=1.0, seed=i, stream=True)
         slow.wait(lambda: (slow.state["running"], slow.state["waiting"]) == (4, 4))
         yield
-
-
-def as_infer(**fields):
-    """An /infer body."""
-    datatypes = {str: "BYTES", int: "INT32", bool: "BOOL"}
-    return {
-        "inputs": [
-            {"name": name, "shape": [1, 1], "datatype": datatypes[type(value)], "data": [value]}
-            for name, value in fields.items()
-        ]
-    }
 
 
 def test_the_next_request_is_refused_and_told_the_load(quiet):
