@@ -3,7 +3,6 @@
 
 import queue
 import threading
-import time
 
 import msgspec
 import numpy as np
@@ -17,6 +16,7 @@ from llm_ensemble.errors import EngineDirectoryError, EngineError, Overloaded, R
 from llm_ensemble.manifest import read_manifest
 from llm_ensemble.sampling import Sampling
 from llm_ensemble.settings import Settings
+from tests.waiting import wait_for
 
 PROMPT = [0, 300, 400, 500, 600]
 
@@ -229,13 +229,6 @@ def test_a_batch_is_counted_in_sequences(start, manifest):
     engine.abort(1)
     wide.rest()
     assert Asked(engine, 4, max_tokens=2).rest()[-1].finish == "length"
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 5
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    assert condition()
 
 
 def test_requests_join_and_leave_a_running_batch(engine):

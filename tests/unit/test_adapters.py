@@ -6,7 +6,6 @@ import importlib.util
 import json
 import logging
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from llm_ensemble.errors import Overloaded
 from llm_ensemble.request import Chunk, Part, TextOptions, request_from_wire, to_wire
 from tests import fake_pb_utils
 from tests.fake_pb_utils import InferenceRequest, InferenceResponse, Request, Tensor, TritonError
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -211,18 +211,12 @@ class TestUnary:
 
         def ask(request):
             assert model.execute([request]) is None
-            self.wait(lambda: request.get_response_sender()._closed)
+            wait_for(lambda: request.get_response_sender()._closed)
             (response,) = request.get_response_sender().sent
             return response
 
         yield ask
         model.finalize()
-
-    def wait(self, condition):
-        deadline = time.monotonic() + 5
-        while not condition() and time.monotonic() < deadline:
-            time.sleep(0.005)
-        assert condition()
 
     def answer(self, words):
         """A Text on its way back, as postprocessing sends it to who forwarded the request."""
@@ -290,7 +284,7 @@ class TestUnary:
         request = Request([text("text_input", "a")], cancelled=True)
 
         def answer():
-            self.wait(lambda: any(call.model_name == "tensorrt_llm" for call in InferenceRequest.calls))
+            wait_for(lambda: any(call.model_name == "tensorrt_llm" for call in InferenceRequest.calls))
             yield InferenceResponse([text("finish_reason", "cancelled")])
 
         InferenceRequest.answers.append(answer())

@@ -9,6 +9,7 @@ from llm_ensemble.engines.base import Tokens
 from llm_ensemble.errors import Overloaded
 from llm_ensemble.request import Request, TextOptions
 from llm_ensemble.sampling import Sampling
+from tests.waiting import wait_for
 
 
 class CountingEngine:
@@ -53,13 +54,6 @@ def request(max_tokens=3, seconds=60.0):
     return Request(
         Sampling(max_tokens=max_tokens), TextOptions(True, ["x"], "", 2), time.monotonic() + seconds
     )
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 5
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert condition()
 
 
 def test_each_request_has_a_number_of_its_own_and_is_forgotten_when_it_has_ended():

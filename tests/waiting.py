@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waiting for what another thread does."""
+
+import time
+
+
+def wait_for(condition):
+    """Return once a condition holds; fails after five seconds."""
+    deadline = time.monotonic() + 5
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    assert condition()
