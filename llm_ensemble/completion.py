@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from llm_ensemble.detokenizer import Detokenizer
 from llm_ensemble.errors import EngineError
-from llm_ensemble.request import Chunk, Part, TextOptions
+from llm_ensemble.request import CHOSEN, Chunk, Part, TextOptions
 from llm_ensemble.stop import StopMatcher
 
 
@@ -38,11 +38,18 @@ class Text:
 
 
 class Postprocessor:
-    """The open streams. abort: tells the engine that a stream's rest is not wanted."""
+    """The open streams.
 
-    def __init__(self, tokenizer: Tokenizer, abort: Callable[[int], None]) -> None:
+    abort: tells the engine that a stream's rest is not wanted. answer: takes the response of a stream whose
+    number ensemble_unary chose.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, abort: Callable[[int], None], answer: Callable[[int, Text], None]
+    ) -> None:
         self._tokenizer = tokenizer
         self._abort = abort
+        self._answer = answer
         self._streams: dict[int, Completion] = {}
 
     @property
@@ -70,6 +77,9 @@ class Postprocessor:
                 self._streams[chunk.stream] = completion
             elif not chunk.last:
                 self._abort(chunk.stream)
+        if response and chunk.stream >= CHOSEN:
+            self._answer(chunk.stream, response)
+            return None
         return response
 
 

@@ -8,12 +8,17 @@ would, and a field added here touches no config.pbtxt.
 
 from __future__ import annotations
 
+import secrets
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from llm_ensemble.sampling import Sampling
 
+# Whoever forwards a request chooses the number of its stream, to abort it and to know its answer; the
+# engine step counts its own from 1.
+CHOSEN = 2**63
 Wire = npt.NDArray[np.uint8]  # shape [1, n]: a batch of one record of n bytes
 
 
@@ -69,6 +74,11 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     last: bool = False
     error: str = ""
     text: TextOptions | None = None
+
+
+def choose_number() -> int:
+    """A stream's number, from CHOSEN on; by chance, so that nobody else's request can take it on purpose."""
+    return CHOSEN + secrets.randbelow(2**59)
 
 
 def to_wire(record: Request | Chunk) -> Wire:

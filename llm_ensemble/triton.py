@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
@@ -141,17 +140,10 @@ def read_engine_request(request: Any) -> tuple[list[int], Request] | int:
 
 
 def stream_identity(request: Any) -> dict[str, Any]:
-    """The stream's number, if ensemble_unary chose one, and the client's name for it."""
-    return {"number": forwarded_number(request), "label": _request_id(request)}
-
-
-def forwarded_number(request: Any) -> int:
-    """The number ensemble_unary chose for the stream of a request that it forwarded, else 0.
-
-    It counts from 2^63 on: 19 digits, the first a 9, so that every such number fits 64 bits.
-    """
+    """The stream's number, if ensemble_unary chose one, else 0, and the client's name for it."""
+    # 19 digits, the first a 9: at least CHOSEN, and no more than 64 bits hold.
     found = re.fullmatch(CORRELATION.format(r"(9\d{18})"), str(request.correlation_id()))
-    return int(found[1]) if found else 0
+    return {"number": int(found[1]) if found else 0, "label": _request_id(request)}
 
 
 def chunk_sender(request: Any) -> Callable[[Chunk], None]:
@@ -188,17 +180,7 @@ def require_order(args: dict[str, str]) -> None:
         raise EngineError(f"{args['model_name']}/config.pbtxt must have one instance and no dynamic_batching")
 
 
-def text_response(request: Any, text: Text) -> Any:
-    """The response of the ensemble: its outputs, or one line when ensemble_unary forwarded the request.
-
-    On 2.51.0 tensors in a BLS response crash who asked, an error's message does not (docs/decisions.md).
-    """
-    if forwarded_number(request):
-        return make_error(FORWARDED + msgspec.json.encode(text).decode(), pb_utils.TritonError.INTERNAL)
-    return pb_utils.InferenceResponse(output_tensors=text_tensors(text))
-
-
-def text_tensors(text: Text) -> list[Any]:
+def text_response(text: Text) -> Any:
     """A Text as the ensemble's outputs, of shape [1, sequences] or [1, 1].
 
     Log probabilities come only where they were asked for; output_log_probs has shape [1, sequences, tokens],
@@ -214,7 +196,7 @@ def text_tensors(text: Text) -> list[Any]:
     if text.log_probs:
         outputs["cum_log_probs"] = np.array([[share.cum_log_prob for share in shares]], dtype=np.float32)
         outputs["output_log_probs"] = _filled_up([share.log_probs for share in shares])
-    return [pb_utils.Tensor(*output) for output in outputs.items()]
+    return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(*output) for output in outputs.items()])
 
 
 def _filled_up(rows: list[list[float]]) -> np.ndarray[Any, Any]:
@@ -236,7 +218,6 @@ def abort_stream(number: int) -> None:
 
 
 CORRELATION = "ensemble_unary:{}"  # the correlation id of what ensemble_unary forwards
-FORWARDED = "answer for ensemble_unary: "
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 

@@ -3,34 +3,36 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import re
 import threading
 from typing import Any
 
-import msgspec
 import triton_python_backend_utils as pb_utils
 
+from llm_ensemble.answers import Answers
 from llm_ensemble.completion import Text
 from llm_ensemble.errors import QUEUE_FULL, EngineError, RequestError
 from llm_ensemble.triton import (
     CORRELATION,
-    FORWARDED,
     check_envelope,
     end,
     error_response,
     make_error,
-    text_tensors,
+    text_response,
 )
 
 LOG_PROBS = {"cum_log_probs", "output_log_probs"}
+ANSWER_SECONDS = 5  # what a socket of this machine may take
 PREFIX = "in ensemble 'ensemble', "  # what Triton's core puts before an error of a step
 
 
 class UnaryCall:
     """A request of ensemble_unary: asks the ensemble, waits, answers once, with the same error codes."""
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: Any, answers: Answers) -> None:
         self._request = request
+        self._answers = answers
         # To look at a request that has its answer crashes tritonserver 2.51.0: whoever looks holds the lock.
         self._lock = threading.Lock()
         self._answered = False
@@ -66,19 +68,23 @@ class UnaryCall:
             request_id=self._request.request_id(),
             correlation_id=CORRELATION.format(number),
         )
-        for response in asked.exec(decoupled=True):
-            if response.has_error():
-                return self._answer_of(response.error().message().removeprefix(PREFIX))
-        raise EngineError("the ensemble gave no answer")
+        with self._answers.expect(number) as answer:
+            for response in asked.exec(decoupled=True):
+                if response.has_error():
+                    return _error_again(response.error().message().removeprefix(PREFIX))
+            return self._response(self._wait(answer))
 
-    def _answer_of(self, message: str) -> Any:
-        """The answer comes as an error's message (see text_response), as a true error does."""
-        if not message.startswith(FORWARDED):
-            return _error_again(message)
-        text = msgspec.json.decode(message.removeprefix(FORWARDED), type=Text)
+    def _wait(self, answer: concurrent.futures.Future[Text]) -> Text:
+        """It was sent before the call ended, unless the client left."""
+        try:
+            return answer.result(0 if self.client_left else ANSWER_SECONDS)
+        except concurrent.futures.TimeoutError as error:
+            raise EngineError("the ensemble gave no answer") from error
+
+    def _response(self, text: Text) -> Any:
         if not text.log_probs and set(self._request.requested_output_names()) <= LOG_PROBS:
             raise RequestError("return_log_probs", "not true, but nothing else is asked for; send true")
-        return pb_utils.InferenceResponse(output_tensors=text_tensors(text))
+        return text_response(text)
 
 
 def _error_again(message: str) -> Any:

@@ -4,19 +4,16 @@
 from __future__ import annotations
 
 import concurrent.futures
-import itertools
 import logging
 import threading
 from collections.abc import Callable
 from typing import Protocol
 
 from llm_ensemble.errors import Overloaded
+from llm_ensemble.request import choose_number
 
 log = logging.getLogger(__name__)
 
-# Whoever forwards a request chooses the number of its stream, to be able to abort it; the engine step
-# counts its own from 1.
-FIRST_CHOSEN_NUMBER = 2**63
 WATCH_SECONDS = 0.25
 
 
@@ -43,7 +40,6 @@ class Forwarder:
     def __init__(self, most: int, abort: Callable[[int], None]) -> None:
         self._most = most
         self._abort = abort
-        self._numbers = itertools.count(FIRST_CHOSEN_NUMBER)
         self._calls: dict[int, Call] = {}
         self._closed = threading.Event()
         self._threads = concurrent.futures.ThreadPoolExecutor(most, "forward")
@@ -60,7 +56,7 @@ class Forwarder:
         if self.open >= self._most:
             call.fail(Overloaded(f"{self.open} open"))
             return
-        number = next(self._numbers)
+        number = choose_number()
         self._calls[number] = call
         self._threads.submit(self._run, number, call)
 

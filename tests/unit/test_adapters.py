@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from build_scripts.tritonserver import MODEL_REPOSITORY
+from llm_ensemble.answers import AnswerSender
 from llm_ensemble.completion import SequenceText, Text
 from llm_ensemble.errors import Overloaded
 from llm_ensemble.request import Chunk, Part, TextOptions, request_from_wire, to_wire
@@ -205,8 +206,9 @@ def test_several_sequences_with_log_probs_have_a_row_each_filled_up_with_0(load)
 
 class TestUnary:
     @pytest.fixture
-    def ask(self, load, monkeypatch):
+    def ask(self, load, monkeypatch, tmp_path):
         """Execute one request of ensemble_unary, wait for its one answer."""
+        monkeypatch.setattr("llm_ensemble.answers.address", lambda: f"\0{tmp_path}")
         model = load("ensemble_unary")
 
         def ask(request):
@@ -218,22 +220,19 @@ class TestUnary:
         yield ask
         model.finalize()
 
-    def answer(self, words):
-        """A Text on its way back, as postprocessing sends it to who forwarded the request."""
-        triton = importlib.import_module("llm_ensemble.triton")
-        one = Text([SequenceText(words, "stop", 2, [], 0.0)], 3, False)
-        response = triton.text_response(Request([], correlation_id=f"ensemble_unary:{2**63}"), one)
-        message = f"in ensemble 'ensemble', {response.error().message()}"
-        return InferenceResponse(error=TritonError(message, TritonError.INTERNAL))
+    def answered(self, words):
+        """What a call brings back: no response, and before it ends the text by another way."""
+        number = int(InferenceRequest.calls[-1].correlation_id.removeprefix("ensemble_unary:"))
+        AnswerSender().send(number, Text([SequenceText(words, "stop", 2, [], 0.0)], 3, False))
+        yield from ()
 
     def test_it_forwards_every_input_and_answers_once(self, ask):
-        InferenceRequest.answers.append([self.answer("hé\0"), InferenceResponse()])
+        InferenceRequest.answers.append(self.answered("hé\0"))
         request = Request([text("text_input", "a")], parameters={"sequence_id": 1}, request_id="mine")
         assert outputs(ask(request))["text_output"].tolist() == [["hé\0".encode()]]
         (call,) = InferenceRequest.calls
         assert (call.model_name, call.request_id) == ("ensemble", "mine")
         assert call.tensors == request.inputs()
-        assert call.correlation_id == f"ensemble_unary:{2**63}"
 
     @pytest.mark.parametrize(
         ("message", "code"),
@@ -265,7 +264,7 @@ class TestUnary:
         assert InferenceRequest.calls == []
 
     def test_asking_for_log_probabilities_alone_without_the_field_that_turns_them_on_is_refused(self, ask):
-        InferenceRequest.answers.append([self.answer("hi")])
+        InferenceRequest.answers.append(self.answered("hi"))
         response = ask(Request([text("text_input", "a")], outputs={"cum_log_probs"}))
         assert response.error().message().startswith("return_log_probs: not true, but nothing else is asked")
         assert response.error().code() == TritonError.INVALID_ARG
@@ -275,7 +274,8 @@ class TestUnary:
         assert response.error().message() == "id: not UTF-8; send UTF-8"
         assert response.error().code() == TritonError.INVALID_ARG
 
-    def test_no_answer_is_an_error_not_silence(self, ask):
+    def test_no_answer_is_an_error_not_silence(self, ask, monkeypatch):
+        monkeypatch.setattr(importlib.import_module("llm_ensemble.triton_unary"), "ANSWER_SECONDS", 0.01)
         assert ask(Request([text("text_input", "a")])).error().code() == TritonError.INTERNAL
 
     def test_a_client_that_leaves_has_its_stream_aborted(self, ask, monkeypatch):
@@ -285,7 +285,7 @@ class TestUnary:
 
         def answer():
             wait_for(lambda: any(call.model_name == "tensorrt_llm" for call in InferenceRequest.calls))
-            yield InferenceResponse([text("finish_reason", "cancelled")])
+            yield from ()
 
         InferenceRequest.answers.append(answer())
         ask(request)

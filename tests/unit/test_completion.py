@@ -3,18 +3,18 @@ import pytest
 
 from llm_ensemble.completion import Postprocessor
 from llm_ensemble.errors import EngineError
-from llm_ensemble.request import Chunk, Part, TextOptions
+from llm_ensemble.request import CHOSEN, Chunk, Part, TextOptions
 
 
 class Stream:
     """Sends a text through a Postprocessor, chunk by chunk, the way the engine step would."""
 
-    def __init__(self, tokenizer, *, stream, stop_words=(), echo="", sequences=1, log_probs=False):
-        self.aborted = []
+    def __init__(self, tokenizer, *, stream, stop_words=(), echo="", sequences=1, log_probs=False, name=7):
+        self.aborted, self.answered = [], {}
         self.tokenizer = tokenizer
-        self.post = Postprocessor(tokenizer, self.aborted.append)
+        self.post = Postprocessor(tokenizer, self.aborted.append, self.answered.__setitem__)
         self.options = TextOptions(stream, list(stop_words), echo, 3, sequences, log_probs)
-        self.number = 0
+        self.number, self.name = 0, name
 
     def part(self, text="", finish="", index=0):
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
@@ -24,7 +24,7 @@ class Stream:
         options = self.options if self.number == 0 else None
         number = self.number if number is None else number
         self.number += 1
-        return self.post.add(Chunk(7, number, [*parts], last, error, options), client_left)
+        return self.post.add(Chunk(self.name, number, [*parts], last, error, options), client_left)
 
     def send(self, text="", finish="", **options):
         """One sequence's next text; the response's share of it."""
@@ -54,6 +54,14 @@ def test_a_plain_request_gives_one_response_at_its_end(byte_tokenizer):
     assert [stream.send("ab"), stream.send("c")] == [None, None]
     last = stream.send("d", finish="stop")
     assert (last.text, last.finish, last.num_tokens) == ("abcd", "stop", 4)
+
+
+def test_the_answer_to_what_ensemble_unary_forwarded_goes_its_own_way(byte_tokenizer):
+    stream = Stream(byte_tokenizer, stream=False, name=CHOSEN)
+    assert stream.send_parts(stream.part("ab")) is None
+    assert stream.send_parts(stream.part("c", "stop"), last=True) is None
+    (answer,) = stream.answered.items()
+    assert (answer[0], answer[1].sequences[0].text) == (CHOSEN, "abc")
 
 
 def test_tokens_without_text_yet_are_counted_with_the_text_they_become(byte_tokenizer):

@@ -15,7 +15,7 @@ few = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 
 def answer(tokenizer, chunks, stop_words, streamed):
     """One request through a Postprocessor: all its text, why it ended, how many tokens."""
-    postprocessor = Postprocessor(tokenizer, abort=lambda stream: None)
+    postprocessor = Postprocessor(tokenizer, abort=lambda stream: None, answer=lambda stream, text: None)
     options = TextOptions(streamed, stop_words, "", 3)
     responses = []
     for number, ids in enumerate(chunks):

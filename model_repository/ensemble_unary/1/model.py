@@ -2,6 +2,7 @@
 """Triton's adapter to llm_ensemble.unary: the ensemble for clients that know plain infer alone."""
 
 from llm_ensemble import triton
+from llm_ensemble.answers import Answers
 from llm_ensemble.manifest import read_manifest
 from llm_ensemble.settings import read_settings
 from llm_ensemble.triton_unary import UnaryCall
@@ -15,11 +16,12 @@ class TritonPythonModel:
         triton.start_log()
         settings = read_settings()
         most = read_manifest(settings.engine_dir).limits.max_batch_size + settings.max_waiting
+        self._answers = Answers()
         self._forwarder = Forwarder(most, triton.abort_stream)
 
     def execute(self, requests):
         for request in requests:
-            self._forwarder.forward(UnaryCall(request))
+            self._forwarder.forward(UnaryCall(request, self._answers))
 
     def finalize(self):
         self._forwarder.close()

@@ -2,6 +2,7 @@
 """Triton's adapter to llm_ensemble.completion: chunks of token ids in, text out."""
 
 from llm_ensemble import triton
+from llm_ensemble.answers import AnswerSender
 from llm_ensemble.completion import Postprocessor
 from llm_ensemble.prompt import load_tokenizer
 from llm_ensemble.settings import read_settings
@@ -13,12 +14,13 @@ class TritonPythonModel:
     def initialize(self, args):
         triton.start_log()
         triton.require_order(args)
-        self._postprocessor = Postprocessor(load_tokenizer(read_settings().engine_dir), triton.abort_stream)
+        tokenizer = load_tokenizer(read_settings().engine_dir)
+        self._postprocessor = Postprocessor(tokenizer, triton.abort_stream, AnswerSender().send)
 
     def execute(self, requests):
         for request in requests:
             try:
                 text = self._postprocessor.add(*triton.read_chunk(request))
-                triton.end(request, triton.text_response(request, text) if text else None)
+                triton.end(request, triton.text_response(text) if text else None)
             except Exception as error:
                 triton.end(request, triton.error_response(request, error))
