@@ -51,12 +51,17 @@ class RequestDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """manifest.json, field for field. `versions` names every library the build used, the GPU included."""
+    """manifest.json, field for field.
+
+    versions: every library the build used, by the name one imports; for a TensorRT engine also cuda, gpu (its
+    name) and compute_capability ("9.0"), since it runs on no other.
+    """
 
     schema: int
     engine: str  # "openvino" or "tensorrt_llm"
+    backend: str | None = None  # of tensorrt_llm: "tensorrt" (a built engine) or "pytorch" (a checkpoint)
     model: Model
-    precision: str  # "fp16", "int8", "int4"
+    precision: str  # "fp16", "int8", ... as the build was asked for it
     limits: Limits
     tensor_parallel: int
     versions: dict[str, str]

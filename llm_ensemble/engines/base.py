@@ -10,7 +10,7 @@ from typing import Protocol
 from llm_ensemble.errors import EngineDirectoryError, EngineError
 from llm_ensemble.manifest import Manifest
 from llm_ensemble.sampling import Sampling
-from llm_ensemble.settings import Settings
+from llm_ensemble.settings import Settings, refuse_gpu_settings
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ def load_engine(manifest: Manifest, settings: Settings) -> Engine:
     if manifest.engine == "openvino":
         from llm_ensemble.engines.openvino import OpenVinoEngine
 
+        refuse_gpu_settings()
         return OpenVinoEngine(settings.engine_dir, manifest, settings.max_waiting)
     raise EngineDirectoryError(
         f"{settings.engine_dir} holds a {manifest.engine!r} engine, which this version cannot serve; "

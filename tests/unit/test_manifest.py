@@ -2,9 +2,8 @@
 import msgspec
 import pytest
 
-from llm_ensemble.errors import EngineDirectoryError, SettingError
+from llm_ensemble.errors import EngineDirectoryError
 from llm_ensemble.manifest import Limits, read_manifest, tokenizer_sha256, write_manifest
-from llm_ensemble.settings import Settings, read_settings
 
 
 def test_a_manifest_survives_its_file(manifest, tmp_path):
@@ -48,18 +47,6 @@ def test_the_tokenizer_s_hash_sees_contents_and_names(manifest, tmp_path):
     second = tokenizer_sha256(tmp_path)
     (folder / "b").write_text("y")
     assert len({first, second, tokenizer_sha256(tmp_path)}) == 3
-
-
-def test_settings_come_from_the_environment_or_have_defaults(tmp_path):
-    assert read_settings({}) == Settings()
-    read = read_settings({"ENGINE_DIR": str(tmp_path), "MAX_WAITING": "0"})
-    assert (read.engine_dir, read.max_waiting) == (tmp_path, 0)
-
-
-@pytest.mark.parametrize("value", ["", "-1", "many", "1.5"])
-def test_a_malformed_setting_is_named(value):
-    with pytest.raises(SettingError, match="^MAX_WAITING must be a whole number"):
-        read_settings({"MAX_WAITING": value})
 
 
 def test_the_package_s_records_are_frozen(manifest):
