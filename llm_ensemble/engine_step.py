@@ -8,9 +8,10 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Callable
 
 from llm_ensemble.engines.base import Engine, GenerationRequest, Tokens
-from llm_ensemble.request import Request
+from llm_ensemble.request import PER_INSTANCE, Request
 from llm_ensemble.stream import SendChunk, Stream
 
 log = logging.getLogger(__name__)
@@ -20,11 +21,16 @@ EARLY_SECONDS = 0.005  # a request ends by its deadline, so it is told this much
 
 
 class EngineStep:
-    """Gives each request a number of its own, its sender the engine's tokens, and an end by its deadline."""
+    """Gives each request a number of its own, its sender the engine's tokens, and an end by its deadline.
 
-    def __init__(self, engine: Engine) -> None:
+    instance: which of several that serve the same streams this is; their numbers differ. give_up: called
+    once when the engine has died and every stream has had its end.
+    """
+
+    def __init__(self, engine: Engine, instance: int = 0, give_up: Callable[[], None] = lambda: None) -> None:
         self._engine = engine
-        self._numbers = itertools.count(1)
+        self._give_up = give_up
+        self._numbers = itertools.count(instance * PER_INSTANCE + 1)
         self._streams: dict[int, Stream] = {}
         self._closed = threading.Event()
         self._clock = threading.Thread(target=self._watch, name="stream-clock", daemon=True)
@@ -87,6 +93,9 @@ class EngineStep:
                     self._look_at(stream)
                 except Exception:
                     log.exception("stream %d: nothing could be sent", stream.number)
+            if self._engine.failed and not self._streams:
+                self._give_up()
+                return
             nearest = min((stream.deadline for stream in [*self._streams.values()]), default=math.inf)
             wait = max(0, min(TICK_SECONDS, nearest - EARLY_SECONDS - time.monotonic()))
 

@@ -19,6 +19,7 @@ from llm_ensemble.sampling import Sampling
 # Whoever forwards a request chooses the number of its stream, to abort it and to know its answer; the
 # engine step counts its own from 1.
 CHOSEN = 2**63
+PER_INSTANCE = 2**48  # numbers that each instance of the engine step has for its streams
 Wire = npt.NDArray[np.uint8]  # shape [1, n]: a batch of one record of n bytes
 
 
@@ -79,6 +80,11 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
 def choose_number() -> int:
     """A stream's number, from CHOSEN on; by chance, so that nobody else's request can take it on purpose."""
     return CHOSEN + secrets.randbelow(2**59)
+
+
+def instance_of(number: int) -> int:
+    """Which instance of the engine step gave a stream this number, which is below CHOSEN."""
+    return number // PER_INSTANCE
 
 
 def to_wire(record: Request | Chunk) -> Wire:

@@ -58,6 +58,11 @@ class GpuSettings:
     cuda_graphs: bool = True
     attention_backend: str = "TRTLLM"
 
+    @property
+    def instances(self) -> int:
+        """Of the engine step."""
+        return max(1, len(self.gpu_groups))
+
 
 SCHEDULER_POLICIES = ("GUARANTEED_NO_EVICT", "MAX_UTILIZATION")
 # The three that its documentation knows (nvidia.github.io/TensorRT-LLM/torch/attention.html).

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,7 +29,6 @@ log = logging.getLogger(__name__)
 # Request parameters that are Triton's own, not a misspelt field of ours. /generate takes "id" for the
 # request's and hands it on as a parameter, too.
 TRITON_PARAMETERS = {"id", "sequence_id", "sequence_start", "sequence_end", "binary_data_output"}
-ENGINE_MODEL = "tensorrt_llm"
 
 
 def read_fields(request: Any) -> Fields:
@@ -129,11 +130,9 @@ def make_error(message: str, code: int) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
 
 
-def read_engine_request(request: Any) -> tuple[list[int], Request] | int:
-    """What the engine step is asked: token ids and their record, or the number of a stream to abort."""
+def read_engine_request(request: Any) -> tuple[list[int], Request]:
+    """What the engine step is asked: token ids and their record."""
     tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-    if "abort" in tensors:
-        return int(tensors["abort"][0, 0])
     if not {"input_ids", "request"} <= tensors.keys():
         raise RequestError("input_ids", "this model is a step of the ensemble; ask 'ensemble' instead of it")
     return tensors["input_ids"][0].tolist(), request_from_wire(tensors["request"])
@@ -144,6 +143,18 @@ def stream_identity(request: Any) -> dict[str, Any]:
     # 19 digits, the first a 9: at least CHOSEN, and no more than 64 bits hold.
     found = re.fullmatch(CORRELATION.format(r"(9\d{18})"), str(request.correlation_id()))
     return {"number": int(found[1]) if found else 0, "label": _request_id(request)}
+
+
+def instance_number(args: dict[str, str]) -> int:
+    """Which of a model's instances this is, from 0: Triton calls them tensorrt_llm_0_0, tensorrt_llm_0_1."""
+    return int(args["model_instance_name"].rpartition("_")[2])
+
+
+def give_up() -> None:
+    """End this process, whose engine is dead: Triton then knows, and newer servers say they are not ready."""
+    log.error("the engine is dead; this process ends")
+    time.sleep(LAST_WORDS_SECONDS)
+    os._exit(1)
 
 
 def chunk_sender(request: Any) -> Callable[[Chunk], None]:
@@ -206,17 +217,7 @@ def _filled_up(rows: list[list[float]]) -> np.ndarray[Any, Any]:
     return array
 
 
-def abort_stream(number: int) -> None:
-    """Tell the engine step, from another step, that a stream's rest is not wanted."""
-    tensor = pb_utils.Tensor("abort", np.array([[number]], dtype=np.uint64))
-    request = pb_utils.InferenceRequest(
-        model_name=ENGINE_MODEL, requested_output_names=["chunk"], inputs=[tensor]
-    )
-    for response in request.exec(decoupled=True):
-        if response.has_error():
-            log.error("stream %d could not be aborted: %s", number, response.error().message())
-
-
+LAST_WORDS_SECONDS = 1.0  # for responses and log lines on their way out
 CORRELATION = "ensemble_unary:{}"  # the correlation id of what ensemble_unary forwards
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from llm_ensemble.engines.gpus import claim_gpus
 from llm_ensemble.errors import EngineDirectoryError, EngineError
 from llm_ensemble.manifest import Manifest
 from llm_ensemble.sampling import Sampling
-from llm_ensemble.settings import Settings, refuse_gpu_settings
+from llm_ensemble.settings import Settings, read_gpu_settings, refuse_gpu_settings
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,10 @@ class Engine(Protocol):
     def abort(self, number: int) -> None:
         """End a request early, with finish cancelled; an unknown or ended one is left alone."""
 
+    @property
+    def failed(self) -> bool:
+        """Whether the engine is dead: every request it had has ended, and it will take no other."""
+
     def stats(self) -> EngineStats:
         """Read the load without waiting for a step."""
 
@@ -72,14 +77,23 @@ class Engine(Protocol):
         """End every open request and free the engine. Safe to call twice."""
 
 
-def load_engine(manifest: Manifest, settings: Settings) -> Engine:
-    """Load the engine that the manifest names; its library is imported here, not before."""
+def load_engine(manifest: Manifest, settings: Settings, instance: int = 0) -> Engine:
+    """Load the engine that the manifest names; its library is imported here, not before.
+
+    instance: which of the engine step's instances asks; each has GPUs of its own.
+    """
     if manifest.engine == "openvino":
         from llm_ensemble.engines.openvino import OpenVinoEngine
 
         refuse_gpu_settings()
         return OpenVinoEngine(settings.engine_dir, manifest, settings.max_waiting)
+    if manifest.engine == "tensorrt_llm":
+        from llm_ensemble.engines.tensorrt_llm import TensorRtLlmEngine
+
+        gpu_settings = read_gpu_settings()
+        claim_gpus(gpu_settings, instance)
+        return TensorRtLlmEngine(settings.engine_dir, manifest, settings.max_waiting, gpu_settings)
     raise EngineDirectoryError(
-        f"{settings.engine_dir} holds a {manifest.engine!r} engine, which this version cannot serve; "
-        "build one for openvino"
+        f"{settings.engine_dir} holds a {manifest.engine!r} engine, which this version cannot serve: "
+        "build one for openvino or tensorrt_llm"
     )

@@ -70,6 +70,11 @@ class OpenVinoEngine:
                 entry.aborted = True
                 self._changed.notify()
 
+    @property
+    def failed(self) -> bool:
+        """Whether the engine is dead (see Engine.failed)."""
+        return self._failure is not None
+
     def stats(self) -> EngineStats:
         """Read the load; the cache's as of the last step."""
         return EngineStats(self._admission.running, self._admission.waiting, self._kv_cache_usage)

@@ -23,6 +23,7 @@ EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 # The CPU plugin keeps what it compiled for each shape it met, up to 5,000, and a batch has another size at
 # every step: memory grew by 24 MB over 12,000 requests. With 200 it grew by 13, at the same speed.
 FRUGAL = {"CPU_RUNTIME_CACHE_CAPACITY": 200}
+NO_TOKEN = 2**31 - 1
 FINISH = {
     genai.GenerationFinishReason.NONE: "",
     genai.GenerationFinishReason.STOP: "stop",
@@ -117,9 +118,13 @@ def generation_config(sampling: Sampling) -> genai.GenerationConfig:
 def _set_end(config: genai.GenerationConfig, end_ids: list[int]) -> None:
     """The request alone says what ends a text.
 
-    Left to itself the pipeline would add the end token of the checkpoint's generation_config.json.
+    Left to itself the pipeline would add the end token of the checkpoint's generation_config.json. A beam
+    search adds it even with ignore_eos (seen), unless there is another.
     """
     config.ignore_eos = not end_ids
+    if not end_ids:
+        config.set_eos_token_id(NO_TOKEN)
+        config.min_new_tokens = 0  # or it would look for that token's logit
     for end_id in end_ids:
         config.set_eos_token_id(end_id)  # adds to those that stop
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from build_scripts.tritonserver import MODEL_REPOSITORY, ROOT, free_ports, running
+from build_scripts.tritonserver import MODEL_REPOSITORY, free_ports, running
 from llm_ensemble.prompt import load_tokenizer
 from tests.build_environment import build_engine
 
@@ -73,7 +73,7 @@ def tapped_server(engine_dir, folder, **environ):
     log = folder / "log"
     with contextlib.ExitStack() as stack:
         monkeypatch = stack.enter_context(pytest.MonkeyPatch.context())
-        for name, value in {"TAP_FOLDER": folder, "PYTHONPATH": ROOT, **environ}.items():
+        for name, value in {"TAP_FOLDER": folder, **environ}.items():
             monkeypatch.setenv(name, str(value))
         file = stack.enter_context(log.open("wb"))
         server = stack.enter_context(running(engine_dir, free_ports(), file, repository))
@@ -85,9 +85,9 @@ def tapped_server(engine_dir, folder, **environ):
 
 
 @pytest.fixture(scope="session")
-def tapped(demo_engine, tmp_path_factory):
+def tapped(served_engine, tmp_path_factory):
     """A tapped server at full speed."""
-    with tapped_server(demo_engine, tmp_path_factory.mktemp("tapped")) as tapped:
+    with tapped_server(served_engine, tmp_path_factory.mktemp("tapped")) as tapped:
         yield tapped
 
 
@@ -100,19 +100,21 @@ def exact(tmp_path_factory):
 
 
 def with_limits(engine_dir, copy, **limits):
-    """A copy of an engine directory with other limits."""
+    """A copy of an engine directory with other limits, in whatever file says them."""
     shutil.copytree(engine_dir, copy)
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["limits"].update(limits)
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    for file, key in (("manifest.json", "limits"), ("engine/config.json", "build_config")):
+        content = json.loads((copy / file).read_text())
+        if key in content:
+            content[key].update(limits)
+            (copy / file).write_text(json.dumps(content))
     return copy
 
 
 @pytest.fixture(scope="session")
-def tight(demo_engine, tmp_path_factory):
+def tight(served_engine, tmp_path_factory):
     """An engine that runs 4 sequences and reads 16 tokens of a prompt a step."""
     copy = tmp_path_factory.mktemp("tight") / "engine"
-    return with_limits(demo_engine, copy, max_batch_size=4, max_num_tokens=16)
+    return with_limits(served_engine, copy, max_batch_size=4, max_num_tokens=16)
 
 
 @pytest.fixture(scope="session")

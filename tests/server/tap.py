@@ -36,10 +36,10 @@ def tapped(name):
                 triton.chunk_sender = logged(triton.chunk_sender)
             threading.Thread(target=self._write_state, daemon=True).start()
 
-        def _start(self, request):
-            if request.request_id() == "die":
+        def execute(self, requests):
+            if name == "tensorrt_llm" and any(request.request_id() == "die" for request in requests):
                 self._slow_steps.die = True
-            super()._start(request)
+            return super().execute(requests)
 
         def _write_state(self):
             while True:
@@ -64,11 +64,12 @@ STATES = {
 
 
 class SlowSteps:
-    """The engine's pipeline, in all else the real one."""
+    """The engine's pipeline (or that of the fake TensorRT-LLM's executor), in all else the real one."""
 
     def __init__(self, engine):
-        self._pipeline, self.die = engine._pipeline, False
-        engine._pipeline = self
+        holder = engine._llm._executor if hasattr(engine, "_llm") else engine
+        self._pipeline, self.die = holder._pipeline, False
+        holder._pipeline = self
 
     def __getattr__(self, name):
         return getattr(self._pipeline, name)

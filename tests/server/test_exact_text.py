@@ -7,6 +7,9 @@ The ids do not reach a client, so the engine step is tapped (conftest.py).
 import concurrent.futures
 
 from tests.asking import GrpcStream, generate, joined
+from tests.conftest import BOTH_ENGINES
+
+pytestmark = BOTH_ENGINES
 
 OPENINGS = [
     "The server",

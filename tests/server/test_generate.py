@@ -9,6 +9,9 @@ from build_scripts.tritonserver import free_ports, running
 from llm_ensemble.manifest import read_manifest, tokenizer_sha256, write_manifest
 from llm_ensemble.prompt import load_tokenizer
 from tests.asking import GrpcStream, generate, generate_stream, joined, post, refusal
+from tests.conftest import BOTH_ENGINES
+
+pytestmark = BOTH_ENGINES
 
 PROMPT = "The package manager"
 
@@ -149,10 +152,10 @@ CONVERSATION = [{"role": "user", "content": "Say “hé”"}, {"role": "assistan
 
 
 @pytest.fixture(scope="module")
-def chatting(demo_engine, tmp_path_factory):
+def chatting(served_engine, tmp_path_factory):
     """A server whose model has a chat template."""
     engine = tmp_path_factory.mktemp("chatting") / "engine"
-    shutil.copytree(demo_engine, engine)
+    shutil.copytree(served_engine, engine)
     (engine / "tokenizer/chat_template.jinja").write_text(TEMPLATE)
     manifest = read_manifest(engine)
     write_manifest(engine, msgspec.structs.replace(manifest, tokenizer_sha256=tokenizer_sha256(engine)))

@@ -14,6 +14,9 @@ import pytest
 import tritonclient.grpc as grpcclient
 
 from tests.asking import GrpcStream, generate, generate_stream, joined, tensors
+from tests.conftest import BOTH_ENGINES
+
+pytestmark = BOTH_ENGINES
 
 SECONDS = 1.0
 ASKED = {"text_input": "The package manager", "max_tokens": 500, "ignore_eos": True}

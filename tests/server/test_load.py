@@ -12,6 +12,9 @@ import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
 from tests.asking import GrpcStream, as_infer, post, tensors
+from tests.conftest import BOTH_ENGINES
+
+pytestmark = BOTH_ENGINES
 
 FULL = "Exceeds maximum queue size: 4 running, 4 waiting; try again later"
 ASKED = {"text_input": "The server", "max_tokens": 500, "ignore_eos": True}
@@ -96,7 +99,7 @@ def test_a_request_of_several_sequences_takes_as_many_places(quiet):
             quiet.wait(lambda: quiet.state["waiting"] == 4)
 
 
-def test_as_many_streams_as_fit_at_once_have_the_text_they_have_alone(tapped):
+def test_as_many_streams_as_fit_at_once_have_the_text_they_have_alone(tapped, engine_kind):
     """A hundred, so that chunks of many streams cross in every step."""
 
     def text(i):

@@ -48,3 +48,9 @@ def unit_engine_dir(tmp_path_factory, byte_tokenizer, manifest):
     byte_tokenizer.save(str(folder / "tokenizer/tokenizer.json"))
     write_manifest(folder, manifest)
     return folder
+
+
+@pytest.fixture
+def own_mailboxes(monkeypatch, tmp_path):
+    """Mailboxes that no other run of the tests has."""
+    monkeypatch.setattr("llm_ensemble.mailbox.address", lambda owner: f"\0{tmp_path}.{owner}")

@@ -5,12 +5,14 @@ import importlib
 import importlib.util
 import json
 import logging
+import queue
 import sys
 
 import numpy as np
 import pytest
 
 from build_scripts.tritonserver import MODEL_REPOSITORY
+from llm_ensemble.aborts import receive_aborts
 from llm_ensemble.answers import AnswerSender
 from llm_ensemble.completion import SequenceText, Text
 from llm_ensemble.errors import Overloaded
@@ -21,7 +23,7 @@ from tests.waiting import wait_for
 
 
 @pytest.fixture
-def load(monkeypatch, unit_engine_dir):
+def load(monkeypatch, unit_engine_dir, own_mailboxes):
     """Load a step's model.py as `1.model` and initialize it."""
     monkeypatch.setenv("ENGINE_DIR", str(unit_engine_dir))
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", fake_pb_utils)
@@ -40,7 +42,8 @@ def load(monkeypatch, unit_engine_dir):
         monkeypatch.setattr(module.triton, "start_log", lambda: None)
         model = module.TritonPythonModel()
         config = {"instance_group": [{"count": 1}]}
-        model.initialize({"model_name": step, "model_config": json.dumps(config)})
+        name = {"model_name": step, "model_instance_name": f"{step}_0_0"}
+        model.initialize({**name, "model_config": json.dumps(config)})
         return model
 
     return load
@@ -145,21 +148,16 @@ def test_postprocessing_answers_a_chunk_with_its_text_and_the_final_flag(load, b
 
 
 def test_postprocessing_aborts_the_stream_of_a_client_that_left(load, byte_tokenizer):
+    aborted = queue.SimpleQueue()
+    mailbox = receive_aborts(0, aborted.put)
     model = load("postprocessing")
     model.execute([chunk(byte_tokenizer, 0, "a")])
     left = chunk(byte_tokenizer, 1, "b", cancelled=True)
     model.execute([left, chunk(byte_tokenizer, 2, "c", cancelled=True)])
     assert left.get_response_sender().sent == []
-    (call,) = fake_pb_utils.InferenceRequest.calls
-    assert call.model_name == "tensorrt_llm"
-    assert [(t.name(), t.as_numpy().tolist()) for t in call.tensors] == [("abort", [[9]])]
-
-
-def test_an_abort_that_fails_is_logged(load, byte_tokenizer, caplog):
-    model = load("postprocessing")
-    InferenceRequest.answers.append([InferenceResponse(error=TritonError("no such model"))])
-    model.execute([chunk(byte_tokenizer, 0, "a", cancelled=True)])
-    assert "stream 9 could not be aborted: no such model" in caplog.text
+    assert aborted.get(timeout=5) == 9
+    assert aborted.empty()
+    assert mailbox
 
 
 def test_postprocessing_answers_a_broken_order_with_internal(load, byte_tokenizer, caplog):
@@ -206,9 +204,8 @@ def test_several_sequences_with_log_probs_have_a_row_each_filled_up_with_0(load)
 
 class TestUnary:
     @pytest.fixture
-    def ask(self, load, monkeypatch, tmp_path):
+    def ask(self, load):
         """Execute one request of ensemble_unary, wait for its one answer."""
-        monkeypatch.setattr("llm_ensemble.answers.address", lambda: f"\0{tmp_path}")
         model = load("ensemble_unary")
 
         def ask(request):
@@ -282,16 +279,17 @@ class TestUnary:
         """The fake's is_cancelled fails if it is asked after the answer, as the real one crashes."""
         monkeypatch.setattr("llm_ensemble.unary.WATCH_SECONDS", 0.01)
         request = Request([text("text_input", "a")], cancelled=True)
+        aborted = queue.SimpleQueue()
+        mailbox = receive_aborts(0, aborted.put)
 
         def answer():
-            wait_for(lambda: any(call.model_name == "tensorrt_llm" for call in InferenceRequest.calls))
+            (forwarded,) = InferenceRequest.calls
+            assert forwarded.correlation_id == f"ensemble_unary:{aborted.get(timeout=5)}"
             yield from ()
 
         InferenceRequest.answers.append(answer())
         ask(request)
-        forwarded, abort = InferenceRequest.calls[:2]
-        (number,) = abort.tensors[0].as_numpy()[0].tolist()
-        assert forwarded.correlation_id == f"ensemble_unary:{number}"
+        assert mailbox
 
 
 def test_the_engine_step_takes_a_stream_number_only_from_ensemble_unary(load):

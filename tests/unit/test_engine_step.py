@@ -7,13 +7,15 @@ import pytest
 from llm_ensemble.engine_step import EngineStep
 from llm_ensemble.engines.base import Tokens
 from llm_ensemble.errors import Overloaded
-from llm_ensemble.request import Request, TextOptions
+from llm_ensemble.request import Request, TextOptions, instance_of
 from llm_ensemble.sampling import Sampling
 from tests.waiting import wait_for
 
 
 class CountingEngine:
     """An engine that counts up from the last input id, a token each time it is told to step."""
+
+    failed = False
 
     def __init__(self, room=10):
         self.room, self.open, self.aborted, self.labels, self.closed = room, {}, [], [], False
@@ -43,8 +45,8 @@ class CountingEngine:
 
 
 @contextlib.contextmanager
-def a_step(engine):
-    step = EngineStep(engine)
+def a_step(engine, **options):
+    step = EngineStep(engine, **options)
     yield step
     step.close()
     assert engine.closed
@@ -145,3 +147,25 @@ def test_the_log_s_name_for_a_request_is_the_client_s_or_its_number():
         step.generate([1], request(), print, label="mine")
         step.generate([1], request(), print)
     assert engine.labels == ["mine", "#2"]
+
+
+def test_a_dead_engine_is_given_up_once_every_stream_has_had_its_end():
+    engine, given_up = CountingEngine(), []
+    with a_step(engine, give_up=lambda: given_up.append(1)) as step:
+        step.generate([1], request(), lambda chunk: None)
+        engine.failed = True
+        time.sleep(0.15)
+        assert given_up == []
+        engine.step(), engine.step(), engine.step()
+        wait_for(lambda: given_up)
+    assert given_up == [1]
+
+
+def test_several_instances_number_their_streams_differently():
+    numbers = []
+    for instance in range(2):
+        engine = CountingEngine()
+        with a_step(engine, instance=instance) as step:
+            step.generate([1], request(max_tokens=1), lambda chunk: numbers.append(chunk.stream))
+            engine.step()
+    assert [instance_of(number) for number in numbers] == [0, 1]

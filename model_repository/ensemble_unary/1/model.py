@@ -2,9 +2,10 @@
 """Triton's adapter to llm_ensemble.unary: the ensemble for clients that know plain infer alone."""
 
 from llm_ensemble import triton
+from llm_ensemble.aborts import AbortSender
 from llm_ensemble.answers import Answers
 from llm_ensemble.manifest import read_manifest
-from llm_ensemble.settings import read_settings
+from llm_ensemble.settings import read_gpu_settings, read_settings
 from llm_ensemble.triton_unary import UnaryCall
 from llm_ensemble.unary import Forwarder
 
@@ -17,7 +18,7 @@ class TritonPythonModel:
         settings = read_settings()
         most = read_manifest(settings.engine_dir).limits.max_batch_size + settings.max_waiting
         self._answers = Answers()
-        self._forwarder = Forwarder(most, triton.abort_stream)
+        self._forwarder = Forwarder(most, AbortSender(read_gpu_settings().instances).abort)
 
     def execute(self, requests):
         for request in requests:

@@ -2,10 +2,11 @@
 """Triton's adapter to llm_ensemble.completion: chunks of token ids in, text out."""
 
 from llm_ensemble import triton
+from llm_ensemble.aborts import AbortSender
 from llm_ensemble.answers import AnswerSender
 from llm_ensemble.completion import Postprocessor
 from llm_ensemble.prompt import load_tokenizer
-from llm_ensemble.settings import read_settings
+from llm_ensemble.settings import read_gpu_settings, read_settings
 
 
 class TritonPythonModel:
@@ -15,7 +16,8 @@ class TritonPythonModel:
         triton.start_log()
         triton.require_order(args)
         tokenizer = load_tokenizer(read_settings().engine_dir)
-        self._postprocessor = Postprocessor(tokenizer, triton.abort_stream, AnswerSender().send)
+        aborts = AbortSender(read_gpu_settings().instances)
+        self._postprocessor = Postprocessor(tokenizer, aborts.abort, AnswerSender().send)
 
     def execute(self, requests):
         for request in requests:

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What generate_async returns: an object that the results change, step by step."""
+
+import asyncio
+import logging
+import queue
+
+from tensorrt_llm._fake.completion import CompletionOutput
+from tensorrt_llm.executor.utils import RequestError
+
+log = logging.getLogger("tensorrt_llm")
+
+
+class RequestOutput:
+    """Trap: every step of the iteration is this same object. deliver is the pump's, all else the caller's."""
+
+    __slots__ = (
+        "_aborted",
+        "_all",
+        "_executor",
+        "_loop",
+        "_news",
+        "_params",
+        "_tickets",
+        "avg_decoded_tokens_per_iter",
+        "cached_tokens",
+        "context_logits",
+        "decoding_iter",
+        "finished",
+        "metrics_dict",
+        "mm_embedding_handle",
+        "prompt",
+        "prompt_token_ids",
+        "request_id",
+    )
+
+    def __init__(self, executor, prompt_token_ids, params) -> None:
+        self.request_id, self.prompt, self.prompt_token_ids = None, None, prompt_token_ids
+        self.finished, self._aborted = False, False
+        self.context_logits = self.mm_embedding_handle = self.avg_decoded_tokens_per_iter = None
+        self.decoding_iter, self.cached_tokens, self.metrics_dict = 0, 0, {}
+        self._executor, self._params = executor, params
+        self._all = [CompletionOutput(index) for index in range(params.best_of)]
+        self._news: queue.SimpleQueue = queue.SimpleQueue()
+        self._tickets: asyncio.Queue | None = None
+        try:
+            self._loop = asyncio.get_running_loop()
+            self._tickets = asyncio.Queue()
+        except RuntimeError:
+            self._loop = None
+
+    @property
+    def outputs(self) -> list[CompletionOutput]:
+        """Of best_of samples the n most probable, once it is finished."""
+        if self.finished and len(self._all) > self._params.n and not self._params.use_beam_search:
+            return sorted(self._all, key=lambda one: -one.cumulative_logprob)[: self._params.n]
+        return self._all[: self._params.n]
+
+    def deliver(self, news) -> None:
+        """From the pump's thread. A loop that has closed has nobody left to tell."""
+        self._news.put(news)
+        if self._loop:
+            try:
+                self._loop.call_soon_threadsafe(self._tickets.put_nowait, None)
+            except RuntimeError as error:
+                log.error("request %s: its loop is gone (%s)", self.request_id, error)
+
+    def abort(self) -> None:
+        if self.finished:
+            log.warning("request %s has finished: nothing to abort", self.request_id)
+            return
+        self._aborted = True
+        self._executor.abort(self.request_id)
+
+    def aborted(self) -> bool:
+        return self._aborted
+
+    def result(self, timeout: float | None = None) -> "RequestOutput":
+        """Trap: the timeout is taken, and not heeded."""
+        while not self.finished:
+            self._apply(self._news.get())
+        return self
+
+    async def aresult(self) -> "RequestOutput":
+        while not self.finished:
+            await self._astep()
+        return self
+
+    def __await__(self):
+        return self.aresult().__await__()
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self) -> "RequestOutput":
+        if self.finished:
+            raise StopAsyncIteration
+        await self._astep()
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self) -> "RequestOutput":
+        if self.finished:
+            raise StopIteration
+        self._apply(self._news.get())
+        return self
+
+    def clear_logprob_params(self) -> None:
+        self._params.logprobs = self._params.prompt_logprobs = None
+
+    async def _astep(self) -> None:
+        assert self._tickets is not None, "no asyncio loop ran in the thread that called generate_async"
+        await self._tickets.get()
+        self._apply(self._news.get())
+
+    def _apply(self, news) -> None:
+        """An error leaves `finished` as it is; one that is no RequestError is the executor's end."""
+        if isinstance(news.error, RequestError):
+            raise news.error
+        if news.error is not None:
+            self._executor.shutdown()
+            raise news.error
+        self.decoding_iter += 1
+        for part in news.parts:
+            self._all[part.index]._apply(part, self._params, told_why=self._is_told_why(part, news))
+        self.finished = news.done
+
+    def _is_told_why(self, part, news) -> bool:
+        """Trap (executor/result.py): of several samples the one that ends last alone, here the last."""
+        alone = self._params.use_beam_search or part.finish == "CANCELLED"
+        return bool(alone or (news.done and part is news.parts[-1]))

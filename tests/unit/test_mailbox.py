@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+import queue
+
+import pytest
+
+from llm_ensemble import mailbox
+from llm_ensemble.aborts import AbortSender, receive_aborts
+from llm_ensemble.errors import EngineError
+from llm_ensemble.mailbox import Mailbox, Sender
+from llm_ensemble.request import CHOSEN, PER_INSTANCE
+
+pytestmark = pytest.mark.usefixtures("own_mailboxes")
+
+
+def test_notes_arrive_in_order_and_a_bad_one_or_a_silent_sender_stops_no_other(caplog):
+    came = queue.SimpleQueue()
+    box = Mailbox("me", lambda note: came.put(note) if note != b"bad" else 1 / 0)
+    silent = mailbox.Client(mailbox.address("me"), "AF_UNIX")
+    sender = Sender("me")
+    for note in (b"a", b"bad", b"b"):
+        sender.send(note)
+    assert [came.get(timeout=5), came.get(timeout=5)] == [b"a", b"b"]
+    assert "a note of 3 bytes was not understood" in caplog.text
+    silent.close()
+    assert box
+
+
+def test_a_second_instance_is_refused():
+    first = Mailbox("me", print)
+    with pytest.raises(EngineError, match="me runs already: its config.pbtxt must have one instance"):
+        Mailbox("me", print)
+    assert first
+
+
+def test_a_note_that_nobody_takes_is_an_error_and_the_next_connects_again():
+    sender = Sender("me")
+    with pytest.raises(EngineError, match="me takes no notes"):
+        sender.send(b"a")
+    came = queue.SimpleQueue()
+    box = Mailbox("me", came.put)
+    sender.send(b"b")
+    assert came.get(timeout=5) == b"b"
+    assert box
+
+
+def test_an_abort_goes_to_the_instance_that_numbered_the_stream_a_chosen_number_to_all(caplog):
+    came = [queue.SimpleQueue(), queue.SimpleQueue()]
+    boxes = [receive_aborts(i, came[i].put) for i in range(2)]
+    sender = AbortSender(2)
+    for number in (1, PER_INSTANCE + 1, CHOSEN + 5):
+        sender.abort(number)
+    assert [came[0].get(timeout=5) for _ in range(2)] == [1, CHOSEN + 5]
+    assert [came[1].get(timeout=5) for _ in range(2)] == [PER_INSTANCE + 1, CHOSEN + 5]
+    AbortSender(3).abort(2 * PER_INSTANCE + 1)
+    assert f"stream {2 * PER_INSTANCE + 1} could not be aborted: tensorrt_llm.2 takes no notes" in caplog.text
+    assert boxes
