@@ -10,6 +10,7 @@ client could leave. A request whose id is "die" makes the next engine step fail.
 import importlib.util
 import json
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -31,6 +32,7 @@ def tapped(name):
     class TritonPythonModel(real.TritonPythonModel):
         def initialize(self, args):
             super().initialize(args)
+            self.instance = triton.instance_number(args)
             if name == "tensorrt_llm":
                 self._slow_steps = SlowSteps(self._step._engine)
                 triton.chunk_sender = logged(triton.chunk_sender)
@@ -43,7 +45,7 @@ def tapped(name):
 
         def _write_state(self):
             while True:
-                path = FOLDER / f"{name}.json"
+                path = FOLDER / f"{name}{self.instance or ''}.json"
                 path.with_suffix(".new").write_text(json.dumps(STATES[name](self)))
                 path.with_suffix(".new").replace(path)
                 time.sleep(PERIOD)
@@ -53,7 +55,13 @@ def tapped(name):
 
 def engine_state(model):
     stats = model._step._engine.stats()
-    return {"open": model._step.open, "running": stats.running, "waiting": stats.waiting}
+    seen = sys.modules.get("tensorrt_llm._seen")  # the fake's own, of the moment it was imported
+    return {
+        "open": model._step.open,
+        "running": stats.running,
+        "waiting": stats.waiting,
+        "gpus": seen and seen.CUDA_VISIBLE_DEVICES,
+    }
 
 
 STATES = {
@@ -91,7 +99,7 @@ def logged(chunk_sender):
                 for part in chunk.parts
             ]
             with open(FOLDER / "chunks", "a") as log:
-                log.write(json.dumps({"id": request_id, "parts": parts}) + "\n")
+                log.write(json.dumps({"id": request_id, "stream": chunk.stream, "parts": parts}) + "\n")
             send(chunk)
 
         return log_and_send

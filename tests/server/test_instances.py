@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two instances of the engine, each with two GPUs of its own; the engines are the fake TensorRT-LLM."""
+
+import concurrent.futures
+import json
+
+import pytest
+
+from llm_ensemble.request import instance_of
+from tests.asking import GrpcStream
+from tests.fake_engine import fake_engine
+from tests.server.conftest import tapped_server
+
+ASKED = {"text_input": "The server", "max_tokens": 300, "ignore_eos": True, "stream": True}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("two")
+
+
+@pytest.fixture(scope="module")
+def two(demo_engine, folder):
+    engine = fake_engine(demo_engine, folder / "engine", ranks=2)
+    settings = {"GPU_GROUPS": "0,1;2,3", "CUDA_VISIBLE_DEVICES": "4,5,6,7", "TAP_STEP_SECONDS": 0.01}
+    with tapped_server(engine, folder, **settings) as two:
+        yield two
+
+
+def states(folder):
+    return [json.loads((folder / f"tensorrt_llm{i}.json").read_text()) for i in ("", 1)]
+
+
+def test_each_instance_has_its_own_gpus_before_the_library_is_imported(two, folder):
+    two.wait(lambda: (folder / "tensorrt_llm1.json").exists())
+    assert [state["gpus"] for state in states(folder)] == ["4,5", "6,7"]
+
+
+def test_both_serve_and_nobody_s_text_is_mixed_with_another_s(two, folder):
+    def text(i, max_tokens=40):
+        with GrpcStream(two.server) as stream:
+            asked = {**ASKED, "text_input": f"Number {i % 4}", "max_tokens": max_tokens}
+            return "".join(one["text_output"] for one in stream.ask(**asked, request_id=f"mixed {i}"))
+
+    alone = [text(i) for i in range(4)]
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        together = list(pool.map(text, range(32)))
+    assert together == alone * 8
+    chunks = [json.loads(line) for line in (folder / "chunks").read_text().splitlines()]
+    served = {instance_of(chunk["stream"]) for chunk in chunks if chunk["id"].startswith("mixed")}
+    assert served == {0, 1}
+
+
+def test_a_client_that_leaves_is_told_to_the_instance_that_serves_it(two, folder):
+    two.wait(lambda: not any(state["open"] for state in states(folder)))
+    streams = [GrpcStream(two.server) for _ in range(8)]
+    for stream in streams:
+        stream.start(**ASKED)
+    two.wait(lambda: sum(state["running"] for state in states(folder)) == 8)
+    assert all(state["running"] for state in states(folder)), "one instance has them all"
+    for stream in streams:
+        stream.cancel()
+    assert two.wait(lambda: not any(state["open"] for state in states(folder))) < 2.0
