@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from build_scripts.admin_apis import AdminKeyError, restrictions
+
 ROOT = Path(__file__).resolve().parent.parent
 MODEL_REPOSITORY = ROOT / "model_repository"
 STUB = "triton_python_backend_stub"
@@ -137,10 +139,14 @@ def running(
     log: where its output goes, standard error by default. The server may still be loading: wait_ready.
     """
     installation = find_installation()
+    try:
+        restricted = restrictions()
+    except AdminKeyError as error:
+        raise TritonError(str(error)) from error
     with tempfile.TemporaryDirectory(prefix="llm-ensemble-") as folder:
         backends = lay_backend(installation, Path(folder))
         process = subprocess.Popen(
-            [*END_WITH_PARENT, *command(installation, backends, repository, ports)],
+            [*END_WITH_PARENT, *command(installation, backends, repository, ports), *restricted],
             env=environment(installation, engine_dir),
             stdout=log,
             stderr=subprocess.STDOUT if log is not None else None,

@@ -166,6 +166,7 @@ def test_a_broken_engine_directory_is_one_line_that_says_what(copy, damage, told
     [
         ("MAX_WAITING", "many", "a whole number of sequences, at least 0, not 'many'"),
         ("MAX_WAITING", "-1", "a whole number of sequences, at least 0, not '-1'"),
+        ("ADMIN_KEY", "secret", "16 or more letters, digits, dots, dashes or underscores"),
         ("DEADLINE_MS", "0", "a whole number of milliseconds, at least 1, not '0'"),
     ],
 )
