@@ -21,10 +21,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo build serve test soak check fix clean
+.PHONY: help demo build serve test image-test soak check fix clean
 
 help: ## list what make can do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.serve .venv-build/.build ## set up, build the demo engine, serve it, ask it over HTTP and gRPC, stop
 	$(BUILD) -m build_scripts.build --model models/demo --precision int8 --output engines/demo
@@ -38,6 +38,9 @@ serve: .venv/.serve ## ENGINE_DIR=engines/name, HTTP_PORT=8000 GRPC_PORT=8001 ME
 
 test: .venv/.test .venv-build/.build ## every test: units, builds, the contract, the real server
 	$(SERVE) -m pytest $(PYTEST)
+
+image-test: .venv/.test ## build the cpu image with buildah, start, ask and stop it; minutes, needs root
+	$(SERVE) -m tests.image
 
 soak: .venv/.test engines/demo/manifest.json ## 20,000 short requests, a third of them left: all end, nothing is left
 	$(SERVE) -m tests.soak --engine-dir engines/demo
