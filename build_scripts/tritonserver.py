@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import IO
 
 from build_scripts.admin_apis import AdminKeyError, restrictions
+from build_scripts.instances import lay_repository
+from llm_ensemble.settings import read_gpu_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL_REPOSITORY = ROOT / "model_repository"
@@ -143,8 +145,10 @@ def running(
         restricted = restrictions()
     except AdminKeyError as error:
         raise TritonError(str(error)) from error
+    instances = read_gpu_settings().instances
     with tempfile.TemporaryDirectory(prefix="llm-ensemble-") as folder:
         backends = lay_backend(installation, Path(folder))
+        repository = lay_repository(repository, Path(folder) / "models", instances)
         process = subprocess.Popen(
             [*END_WITH_PARENT, *command(installation, backends, repository, ports), *restricted],
             env=environment(installation, engine_dir),

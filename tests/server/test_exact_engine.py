@@ -7,6 +7,7 @@ INT8 and INT4 engines compute with OpenVINO's fast defaults, which round by who 
 
 import concurrent.futures
 
+import numpy as np
 import pytest
 
 from tests.asking import GrpcStream, generate
@@ -54,3 +55,19 @@ def test_each_of_several_sequences_has_the_prompt_in_front_when_asked_for(exact)
     plain = generate(exact.server, PROMPT, **asked)["text_output"]
     echoed = generate(exact.server, PROMPT, **asked, exclude_input_in_output=False)["text_output"]
     assert echoed == [PROMPT + text for text in plain]
+
+
+def test_as_many_streams_as_fit_at_once_have_the_text_they_have_alone(exact):
+    """A hundred, so that chunks of many streams cross in every step."""
+
+    def text(i):
+        with GrpcStream(exact.server) as stream:
+            responses = list(stream.ask(text_input=f"Number {i}", max_tokens=40, stream=i % 3 > 0))
+        return "".join(response["text_output"] for response in responses)
+
+    alone = [text(i) for i in range(0, 100, 10)]
+    with concurrent.futures.ThreadPoolExecutor(100) as pool:
+        together = list(pool.map(text, range(100)))
+    assert together[::10] == alone
+    assert np.mean([bool(one) for one in together]) > 0.9
+    exact.wait(exact.is_empty)

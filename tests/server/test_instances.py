@@ -2,6 +2,7 @@
 """Two instances of the engine, each with two GPUs of its own; the engines are the fake TensorRT-LLM."""
 
 import concurrent.futures
+import contextlib
 import json
 
 import pytest
@@ -27,6 +28,9 @@ def two(demo_engine, folder):
         yield two
 
 
+PROMPTS = ["The package manager", "The server", "To change the settings,", "A file"]
+
+
 def states(folder):
     return [json.loads((folder / f"tensorrt_llm{i}.json").read_text()) for i in ("", 1)]
 
@@ -37,9 +41,9 @@ def test_each_instance_has_its_own_gpus_before_the_library_is_imported(two, fold
 
 
 def test_both_serve_and_nobody_s_text_is_mixed_with_another_s(two, folder):
-    def text(i, max_tokens=40):
+    def text(i):
         with GrpcStream(two.server) as stream:
-            asked = {**ASKED, "text_input": f"Number {i % 4}", "max_tokens": max_tokens}
+            asked = {**ASKED, "text_input": PROMPTS[i % 4], "max_tokens": 8}
             return "".join(one["text_output"] for one in stream.ask(**asked, request_id=f"mixed {i}"))
 
     alone = [text(i) for i in range(4)]
@@ -53,11 +57,9 @@ def test_both_serve_and_nobody_s_text_is_mixed_with_another_s(two, folder):
 
 def test_a_client_that_leaves_is_told_to_the_instance_that_serves_it(two, folder):
     two.wait(lambda: not any(state["open"] for state in states(folder)))
-    streams = [GrpcStream(two.server) for _ in range(8)]
-    for stream in streams:
-        stream.start(**ASKED)
-    two.wait(lambda: sum(state["running"] for state in states(folder)) == 8)
-    assert all(state["running"] for state in states(folder)), "one instance has them all"
-    for stream in streams:
-        stream.cancel()
+    with contextlib.ExitStack() as streams:
+        for _ in range(8):
+            streams.enter_context(GrpcStream(two.server)).start(**ASKED)
+        two.wait(lambda: sum(state["running"] for state in states(folder)) == 8)
+        assert all(state["running"] for state in states(folder)), "one instance has them all"
     assert two.wait(lambda: not any(state["open"] for state in states(folder))) < 2.0

@@ -6,7 +6,6 @@ import contextlib
 import json
 import time
 
-import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
@@ -97,19 +96,3 @@ def test_a_request_of_several_sequences_takes_as_many_places(quiet):
         with GrpcStream(quiet.server) as other:
             other.start(**ASKED, beam_width=4)
             quiet.wait(lambda: quiet.state["waiting"] == 4)
-
-
-def test_as_many_streams_as_fit_at_once_have_the_text_they_have_alone(tapped, engine_kind):
-    """A hundred, so that chunks of many streams cross in every step."""
-
-    def text(i):
-        with GrpcStream(tapped.server) as stream:
-            responses = list(stream.ask(text_input=f"Number {i}", max_tokens=40, stream=i % 3 > 0))
-        return "".join(response["text_output"] for response in responses)
-
-    alone = [text(i) for i in range(0, 100, 10)]
-    with concurrent.futures.ThreadPoolExecutor(100) as pool:
-        together = list(pool.map(text, range(100)))
-    assert together[::10] == alone
-    assert np.mean([bool(one) for one in together]) > 0.9
-    tapped.wait(tapped.is_empty)
