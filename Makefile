@@ -2,7 +2,6 @@
 
 PYTHON ?= python3
 MODEL ?= models/demo
-PRECISION ?= int8
 OUTPUT ?= engines/$(notdir $(MODEL))
 ENGINE_DIR ?= engines/demo
 HOST ?= 127.0.0.1
@@ -15,6 +14,13 @@ SERVE = .venv/bin/python
 BUILD = .venv-build/bin/python
 # Only 1 lets a checkpoint's own code run.
 TRUST = $(if $(filter 1,$(TRUST_REMOTE_CODE)),--trust-remote-code)
+# What build is told only when it was given here; build.py knows what is usual.
+given = $(if $($(1)),--$(2) '$($(1))')
+FOR_BUILD = $(call given,ENGINE,engine) $(call given,BACKEND,backend) $(call given,PRECISION,precision) \
+  $(call given,MAX_SEQ_LEN,max-seq-len) $(call given,MAX_BATCH_SIZE,max-batch-size) \
+  $(call given,MAX_INPUT_LEN,max-input-len) $(call given,MAX_NUM_TOKENS,max-num-tokens) \
+  $(call given,MAX_BEAM_WIDTH,max-beam-width) $(call given,TENSOR_PARALLEL,tensor-parallel) \
+  $(call given,CALIB_DATASET,calib-dataset) $(if $(filter 1,$(LOG_PROBS)),--log-probs) $(TRUST)
 PORTS = --host $(HOST) --http-port $(HTTP_PORT) --grpc-port $(GRPC_PORT) --metrics-port $(METRICS_PORT)
 # Where pip would otherwise tell of its own new version on every call.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -27,11 +33,11 @@ help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.serve .venv-build/.build ## set up, build the demo engine, serve it, ask it over HTTP and gRPC, stop
-	$(BUILD) -m build_scripts.build --model models/demo --precision int8 --output engines/demo
+	$(BUILD) -m build_scripts.build --model models/demo --engine openvino --precision int8 --output engines/demo
 	$(SERVE) -m build_scripts.demo --engine-dir engines/demo
 
-build: .venv-build/.build ## MODEL=hub/name or folder, PRECISION=fp16, int8 or int4, OUTPUT=engines/name
-	$(BUILD) -m build_scripts.build --model $(MODEL) --precision $(PRECISION) --output $(OUTPUT) $(TRUST)
+build: .venv-build/.build ## MODEL=hub/name or folder, OUTPUT=engines/name, PRECISION=int8, ENGINE, BACKEND, MAX_BATCH_SIZE ...
+	$(BUILD) -m build_scripts.build --model $(MODEL) --output $(OUTPUT) $(FOR_BUILD)
 
 serve: .venv/.serve ## ENGINE_DIR=engines/name, HTTP_PORT=8000 GRPC_PORT=8001 METRICS_PORT=8002, until Ctrl-C
 	@$(SERVE) -m build_scripts.serve --engine-dir $(ENGINE_DIR) $(PORTS)
@@ -55,7 +61,7 @@ fix: .venv/.test ## what ruff can repair by itself
 	.venv/bin/ruff check --fix .
 
 engines/demo/manifest.json: .venv-build/.build
-	$(BUILD) -m build_scripts.build --model models/demo --precision int8 --output engines/demo
+	$(BUILD) -m build_scripts.build --model models/demo --engine openvino --precision int8 --output engines/demo
 
 clean: ## remove the environments and the engines
 	rm -rf .venv .venv-build engines

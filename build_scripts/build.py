@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Hugging Face checkpoint to an engine directory that can be served without a GPU.
+"""A Hugging Face checkpoint to an engine directory.
 
     python -m build_scripts.build --model facebook/opt-125m --precision int8 --output engines/opt-125m
 
-Stage by stage, each a file beside this one: fetch, tokenizer, export, compress, verify; the manifest comes
-last. Exits with 0, with 1 and one line `build: ...` that says what to do, with 130 on Ctrl-C and 143 on
-SIGTERM. OUTPUT is touched only by a build that succeeded.
+Stage by stage, each a file beside this one: for openvino fetch, tokenizer, export, compress, verify; for
+tensorrt_llm those of build_gpu.py; the manifest comes last. Exits with 0, with 1 and one line `build: ...`
+that says what to do, with 130 on Ctrl-C and 143 on SIGTERM. OUTPUT is touched only by a build that succeeded.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import signal
 import sys
 from pathlib import Path
 
-from build_scripts.build_error import BuildError
+from build_scripts.build_error import BuildError, CommandFailed
+from build_scripts.build_gpu import build_for_gpus
 from build_scripts.checkpoint import read_checkpoint
+from build_scripts.describe import describe, library_versions
 from build_scripts.fetch import fetch
 from build_scripts.order import Order, parse
 from build_scripts.progress import Interrupted, Progress
@@ -24,17 +26,20 @@ from build_scripts.staging import Staging
 from llm_ensemble.manifest import ENGINE, TOKENIZER, write_manifest
 
 STAGES = 5
+USUAL_PRECISION = "int8"
 
 
 def build(order: Order, progress: Progress) -> None:
     """Build the engine directory `order` describes, all of it or nothing. Raises BuildError."""
     with Staging(order.output) as staging:
-        build_in(staging.folder, order, progress)
+        stages = build_for_gpus if order.engine == "tensorrt_llm" else build_for_cpus
+        stages(staging.folder, order, progress)
         staging.publish()
 
 
-def build_in(folder: Path, order: Order, progress: Progress) -> None:
-    """The stages. Each imports its libraries when it runs, so that a refusal takes no seconds of imports."""
+def build_for_cpus(folder: Path, order: Order, progress: Progress) -> None:
+    """For openvino. Each stage imports its libraries when it runs, so that a refusal takes no seconds."""
+    precision = order.precision or USUAL_PRECISION
     with progress.stage("fetch", order.model, quiet=False):
         source = fetch(order.model, code=order.trust_remote_code)
         checkpoint = read_checkpoint(source, trust_remote_code=order.trust_remote_code)
@@ -47,19 +52,27 @@ def build_in(folder: Path, order: Order, progress: Progress) -> None:
     with progress.stage("export", checkpoint.architecture):
         from build_scripts.export import export
 
-        reference = export(checkpoint, sample, folder / ENGINE, full_precision=order.precision == "fp32")
+        reference = export(checkpoint, sample, folder / ENGINE, full_precision=precision == "fp32")
         shutil.copy(folder / ENGINE / "generation_config.json", folder / TOKENIZER)
-    with progress.stage("weights", order.precision):
+    with progress.stage("weights", precision):
         from build_scripts.compress import compress
 
-        compress(folder / ENGINE, order.precision, checkpoint.config)
+        compress(folder / ENGINE, precision, checkpoint.config)
     with progress.stage("verify", "logits against transformers'"):
-        from build_scripts.describe import describe
         from build_scripts.verify import verify
 
-        distance = verify(folder / ENGINE, order.precision, sample, reference)
+        distance = verify(folder / ENGINE, precision, sample, reference)
         progress.note(f"{distance:.2g} of their spread apart")
-        write_manifest(folder, describe(folder, order, checkpoint, limits, tokenizer))
+    made = describe(
+        folder,
+        checkpoint,
+        tokenizer,
+        limits,
+        engine=order.engine,
+        precision=precision,
+        versions=library_versions(),
+    )
+    write_manifest(folder, made)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -81,7 +94,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _report(error: BaseException, progress: Progress) -> int:
-    """Say what stopped the build; where libraries failed, after the end of what they had to say."""
+    """Say what stopped the build; where others failed, after the end of what they had to say."""
+    if isinstance(error, CommandFailed):
+        sys.stderr.write(progress.tail())
+        return _say(f"{error} (everything is in {progress.log})", 1)
     if not isinstance(error, (BuildError, Interrupted)):
         sys.stderr.write(progress.tail())
         progress.keep_traceback()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from build_scripts.build_error import BuildError
 from build_scripts.fetch import Source
 from build_scripts.own_code import refuse_own_code
 
-# Architecture classes that the tests take from a checkpoint to served tokens.
+# Architecture classes that the tests take from a checkpoint to tokens served by OpenVINO.
 SUPPORTED = {
     "OPTForCausalLM": "OPT",
     "LlamaForCausalLM": "Llama",
@@ -26,6 +27,7 @@ SUPPORTED = {
     "Gemma2ForCausalLM": "Gemma 2",  # less its soft cap on attention scores: paged attention has none
     "Gemma3ForCausalLM": "Gemma 3 (text)",
 }
+MODELOPT = "hf_quant_config.json"  # what NVIDIA's quantizer puts beside the weights
 SAFE_POSITIONS = 2048  # for a config.json that does not say; no supported family has fewer by default
 
 
@@ -40,26 +42,50 @@ class Checkpoint:
     trust_remote_code: bool  # whether its own code may run
 
     @property
+    def quantized(self) -> bool:
+        """Whether its weights have been through a quantizer."""
+        return "quantization_config" in self.config or (self.folder / MODELOPT).is_file()
+
+    @property
+    def dtype(self) -> str:
+        """Of the weights that are not quantized, as torch calls it; empty where config.json does not say."""
+        return str(self.config.get("torch_dtype") or self.config.get("dtype") or "")
+
+    @property
     def folder(self) -> Path:
         """Where its files are."""
         return self.source.folder
 
 
 def read_checkpoint(source: Source, *, trust_remote_code: bool = False) -> Checkpoint:
-    """Check config.json and the presence of weights. Raises BuildError, naming what is supported.
+    """A checkpoint that can be built for openvino. Raises BuildError, naming what is supported.
 
-    A checkpoint that needs code of its own is refused unless `trust_remote_code`.
+    One that needs code of its own is refused unless `trust_remote_code`.
     """
-    config = _read_config(source.folder)
-    architecture = _architecture(config)
-    if "quantization_config" in config:
+    checkpoint = look(source, SUPPORTED, trust_remote_code=trust_remote_code)
+    if checkpoint.quantized:
         raise BuildError(f"{source.name} is quantized already: give the original checkpoint and a PRECISION")
-    if not any(source.folder.glob("*.safetensors")) and not any(source.folder.glob("pytorch_model*.bin")):
-        raise BuildError(f"{source.name} has no weights: neither *.safetensors nor pytorch_model*.bin")
+    require_weights(checkpoint)
+    return checkpoint
+
+
+def look(source: Source, supported: Mapping[str, str], *, trust_remote_code: bool) -> Checkpoint:
+    """What the JSON files say, before there are any weights. Raises BuildError as read_checkpoint does."""
+    config = _read_config(source.folder)
+    architecture = _architecture(config, supported)
     if not trust_remote_code:
         refuse_own_code(source)
-    positions = int(config.get("max_position_embeddings", SAFE_POSITIONS))
-    return Checkpoint(source, architecture, config, positions, trust_remote_code)
+    positions = config.get("max_position_embeddings") or config.get("n_positions") or SAFE_POSITIONS
+    return Checkpoint(source, architecture, config, int(positions), trust_remote_code)
+
+
+def require_weights(checkpoint: Checkpoint) -> None:
+    """Raise BuildError where the weights are missing."""
+    folder = checkpoint.folder
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
+        raise BuildError(
+            f"{checkpoint.source.name} has no weights: neither *.safetensors nor pytorch_model*.bin"
+        )
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -75,9 +101,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _architecture(config: dict[str, Any]) -> str:
+def _architecture(config: dict[str, Any], supported: Mapping[str, str]) -> str:
     named = config.get("architectures") or ["none"]
-    if named[0] not in SUPPORTED:
-        supported = ", ".join(SUPPORTED.values())
-        raise BuildError(f"architecture {named[0]} is not supported; these are: {supported}")
+    if named[0] not in supported:
+        names = ", ".join(supported.values())
+        raise BuildError(f"architecture {named[0]} is not supported; these are: {names}")
     return str(named[0])

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from build_scripts.checkpoint import Checkpoint
-from build_scripts.order import Order
 from build_scripts.tokenizer import TokenizerFacts
 from llm_ensemble.manifest import (
-    ENGINE,
     SCHEMA,
+    TOKENIZER,
     Limits,
     Manifest,
     Model,
@@ -27,28 +26,49 @@ LIBRARIES = ("openvino", "openvino-genai", "optimum-intel", "transformers", "tor
 
 
 def describe(
-    folder: Path, order: Order, checkpoint: Checkpoint, limits: Limits, tokenizer: TokenizerFacts
+    folder: Path,
+    checkpoint: Checkpoint,
+    tokenizer: TokenizerFacts,
+    limits: Limits,
+    *,
+    engine: str,
+    precision: str,
+    versions: dict[str, str],
+    backend: str | None = None,
+    tensor_parallel: int = 1,
 ) -> Manifest:
     """The manifest of the engine directory `folder`, whose engine/ and tokenizer/ are complete."""
     source = checkpoint.source
     return Manifest(
         schema=SCHEMA,
-        engine="openvino",
+        engine=engine,
+        backend=backend,
         model=Model(name=source.name, revision=source.revision, architecture=checkpoint.architecture),
-        precision=order.precision,
+        precision=precision,
         limits=limits,
-        tensor_parallel=1,
-        versions=_versions(),
+        tensor_parallel=tensor_parallel,
+        versions=versions,
         tokenizer_sha256=tokenizer_sha256(folder),
         defaults=_defaults(folder, checkpoint, limits, tokenizer),
     )
+
+
+def library_versions() -> dict[str, str]:
+    """Of a build for openvino. Keys are library names with an underscore, as one imports them."""
+    found = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            found[library.replace("-", "_")] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def _defaults(
     folder: Path, checkpoint: Checkpoint, limits: Limits, tokenizer: TokenizerFacts
 ) -> RequestDefaults:
     """Whoever knows best comes first: the generation config, then the model's config, then the tokenizer."""
-    generation: dict[str, Any] = json.loads((folder / ENGINE / "generation_config.json").read_bytes())
+    generation: dict[str, Any] = json.loads((folder / TOKENIZER / "generation_config.json").read_bytes())
     sources = (generation, checkpoint.config)
     ends = next((s["eos_token_id"] for s in sources if s.get("eos_token_id") is not None), tokenizer.end_id)
     pad = next((s["pad_token_id"] for s in sources if s.get("pad_token_id") is not None), tokenizer.pad_id)
@@ -57,14 +77,3 @@ def _defaults(
         end_ids=ends if isinstance(ends, list) else [] if ends is None else [ends],
         pad_id=pad,
     )
-
-
-def _versions() -> dict[str, str]:
-    """Keys are the manifest's: library names with an underscore, as one imports them."""
-    found = {"python": platform.python_version()}
-    for library in LIBRARIES:
-        try:
-            found[library.replace("-", "_")] = importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

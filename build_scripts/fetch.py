@@ -25,11 +25,11 @@ class Source:
     revision: str | None
 
 
-def fetch(model: str, *, code: bool = False) -> Source:
+def fetch(model: str, *, code: bool = False, weights: bool = True) -> Source:
     """Return the checkpoint called `model`: a local folder if there is one, else a hub repository.
 
-    Of a hub repository its Python code is fetched only if `code`. Raises BuildError when there is neither
-    folder nor repository, no network, or no permission.
+    Of a hub repository its Python code is fetched only if `code`, and its weights only if `weights`. Raises
+    BuildError when there is neither folder nor repository, no network, or no permission.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -40,22 +40,22 @@ def fetch(model: str, *, code: bool = False) -> Source:
         raise BuildError(
             f"{model}: no such folder, and no Hugging Face hub name either (those look like owner/name)"
         )
-    return _from_hub(model, code)
+    return _from_hub(model, code, weights)
 
 
-def wanted_files(names: Sequence[str], *, code: bool = False) -> list[str]:
+def wanted_files(names: Sequence[str], *, code: bool = False, weights: bool = True) -> list[str]:
     """Of a hub repository's files, those a build reads: one set of weights, the JSON files, the tokenizer,
-    the chat templates, and Python if `code`.
+    the chat templates, and Python if `code`; no weights unless `weights`.
 
     Weights come as safetensors where there are any, else as PyTorch's own .bin (as of facebook/opt-125m).
     Files in other subfolders are other formats of the same model, and consolidated.safetensors a second copy.
     """
     top = [name for name in names if "/" not in name]
-    weights = [name for name in top if name.startswith("model") and name.endswith(".safetensors")]
-    weights = weights or [name for name in top if name.startswith("pytorch_model") and name.endswith(".bin")]
+    large = [name for name in top if name.startswith("model") and name.endswith(".safetensors")]
+    large = large or [name for name in top if name.startswith("pytorch_model") and name.endswith(".bin")]
     small = (".json", ".txt", ".model", ".jinja", *((".py",) if code else ()))
     chat = [name for name in names if fnmatch(name, "additional_chat_templates/*.jinja")]
-    return weights + [name for name in top if name.endswith(small)] + chat
+    return (large if weights else []) + [name for name in top if name.endswith(small)] + chat
 
 
 def _is_hub_name(model: str) -> bool:
@@ -65,7 +65,7 @@ def _is_hub_name(model: str) -> bool:
     return all(part and set(part) <= allowed and part[0] not in "-." for part in parts)
 
 
-def _from_hub(model: str, code: bool) -> Source:
+def _from_hub(model: str, code: bool, weights: bool) -> Source:
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
@@ -76,7 +76,7 @@ def _from_hub(model: str, code: bool) -> Source:
     try:
         try:
             siblings = HfApi().model_info(model, timeout=20).siblings or []
-            files = wanted_files([file.rfilename for file in siblings], code=code)
+            files = wanted_files([file.rfilename for file in siblings], code=code, weights=weights)
             folder = Path(snapshot_download(model, allow_patterns=files))
         except (httpx.TransportError, errors.OfflineModeIsEnabled):
             folder = Path(snapshot_download(model, local_files_only=True))  # fetched by an earlier build

@@ -2,7 +2,9 @@
 """What a build shows: one line a stage on stdout, and everybody else's output in a log.
 
 The exporting libraries (torch, transformers, OpenVINO's C++ parts) write dozens of warnings to both streams,
-so a stage runs with file descriptors 1 and 2 pointing at the log. Knows nothing of what the stages do.
+so a stage runs with file descriptors 1 and 2 pointing at the log. A stage that runs commands of others shows
+what they write, since they take long and say how far they are; the log keeps that as well. Knows nothing of
+what the stages do.
 """
 
 from __future__ import annotations
@@ -38,15 +40,19 @@ class Progress:
         self.log = Path(name)
 
     @contextlib.contextmanager
-    def stage(self, name: str, subject: str, *, quiet: bool = True) -> Iterator[None]:
-        """Show `[3/5] export … done in 3.2 s`; what libraries write goes to the log if `quiet`."""
+    def stage(self, name: str, subject: str, *, quiet: bool = True, live: bool = False) -> Iterator[None]:
+        """Show `[3/5] export … done in 3.2 s`; what libraries write goes to the log if `quiet`.
+
+        live: lines of their own for the beginning and the end, because much is shown between them.
+        """
         self.number += 1
         self.notes = []
-        self._write(f"[{self.number}/{self.total}] {name:<9} {subject} … ")
+        head = f"[{self.number}/{self.total}] {name:<9}"
+        self._write(f"{head} {subject} … " + "\n" * live)
         start = time.monotonic()
         outcome = "failed after"
         try:
-            with self._quieted() if quiet else contextlib.nullcontext():
+            with self._quieted() if quiet and not live else contextlib.nullcontext():
                 yield
             if self.interrupted is not None:
                 raise self.interrupted
@@ -56,7 +62,14 @@ class Progress:
             raise
         finally:
             notes = "".join(f"  ({note})" for note in self.notes)
-            self._write(f" {outcome} {time.monotonic() - start:.1f} s{notes}\n")
+            self._write(f"{head * live} {outcome} {time.monotonic() - start:.1f} s{notes}\n")
+
+    def show(self, output: bytes) -> None:
+        """Show what a command wrote, as it comes, and keep it in the log."""
+        sys.stdout.flush()
+        os.write(1, output)
+        with self.log.open("ab") as log:
+            log.write(output)
 
     def note(self, text: str) -> None:
         """Add a figure to the line of the stage that runs."""

@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from llm_ensemble.manifest import read_manifest
+from tests.gpu_machine import EXAMPLES, make_machine
 
 COMMIT = "27dcfa74d334bc871f3234de431e71c6eeba5dd6"
 OPEN, GATED, BROKEN = "makers/opt-tiny", "makers/gated", "makers/broken"
@@ -148,6 +149,18 @@ def test_a_hub_name_becomes_an_engine_in_place_of_an_older_one(from_hub, hub, bu
     again = from_hub(model=OPEN, max_seq_len=9999, env={"HF_ENDPOINT": "http://127.0.0.1:9"})
     assert "9999" in again.stderr, "the cached checkpoint was read, and its positions were compared"
     assert hub.fetched == []
+
+
+def test_for_gpus_what_cannot_be_is_refused_before_weights_are_fetched(from_hub, hub, tmp_path):
+    machine = make_machine(tmp_path / "machine")
+    order = {"model": OPEN, "engine": "tensorrt_llm", "examples": EXAMPLES, "env": machine.environment()}
+    assert_refused(from_hub(**order, precision="fp8"), "OPT has no fp8 engine")
+    assert "config.json" in hub.fetched
+    assert "pytorch_model.bin" not in hub.fetched
+    result = from_hub(**order)
+    assert result.returncode == 0, result.stderr
+    manifest = read_manifest(tmp_path / "engine")
+    assert (manifest.engine, manifest.model.name, manifest.model.revision) == ("tensorrt_llm", OPEN, COMMIT)
 
 
 def test_a_name_the_hub_does_not_know_is_refused_in_one_line(from_hub):

@@ -78,6 +78,7 @@ def test_of_a_hub_repository_one_set_of_weights_is_fetched():
 def test_of_a_hub_repository_python_is_fetched_only_where_it_may_run():
     names = ["config.json", "modeling_own.py", "scripts/train.py"]
     assert wanted_files(names) == ["config.json"]
+    assert wanted_files([*names, "model.safetensors"], weights=False) == ["config.json"]
     assert set(wanted_files(names, code=True)) == {"config.json", "modeling_own.py"}
 
 

@@ -3,8 +3,23 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from llm_ensemble.manifest import Limits, Manifest, Model, RequestDefaults
+from tests import fakes
+from tests.gpu_machine import make_machine
 
 SPECIAL = ["<pad>", "</s>"]
+
+
+@pytest.fixture
+def gpu_machine(tmp_path_factory, monkeypatch):
+    """This process is on a machine with one H100 and TensorRT-LLM 1.2.1."""
+    machine = make_machine(tmp_path_factory.mktemp("gpu_machine"))
+    for name in ("PATH", "CUDA_VERSION"):
+        monkeypatch.setenv(name, machine.environment()[name])
+    for name in ("CUDA_VISIBLE_DEVICES", "GPU_GROUPS", "KV_CACHE_FRACTION"):
+        monkeypatch.delenv(name, raising=False)
+    for folder in (machine.packages, fakes.HERE):
+        monkeypatch.syspath_prepend(str(folder))
+    return machine
 
 
 @pytest.fixture(scope="session")
