@@ -10,22 +10,26 @@ import argparse
 import errno
 import importlib.metadata
 import importlib.util
+import os
 import socket
 import sys
 from pathlib import Path
 
+from build_scripts.engine_files import missing_file
+from build_scripts.preflight_error import PreflightError
+from build_scripts.preflight_gpu import check_for_gpus
 from build_scripts.tritonserver import Ports, TritonError, find_installation
+from build_scripts.trtllm import IMAGE
 from llm_ensemble.chat import load_chat_template
 from llm_ensemble.errors import EngineDirectoryError, SettingError
-from llm_ensemble.manifest import ENGINE, TOKENIZER, Manifest, read_manifest, tokenizer_sha256
-from llm_ensemble.settings import read_settings
+from llm_ensemble.manifest import TOKENIZER, Manifest, read_manifest, tokenizer_sha256
+from llm_ensemble.settings import read_settings, refuse_gpu_settings
 
-ENGINE_FILES = {"openvino": ("openvino_model.xml", "openvino_model.bin", "config.json")}
-ENGINE_LIBRARY = {"openvino": "openvino_genai"}
-
-
-class PreflightError(Exception):
-    """Serving would fail; one line that says what to do."""
+# What each engine is imported as, and where one gets it.
+ENGINE_LIBRARY = {
+    "openvino": ("openvino_genai", "run make .venv"),
+    "tensorrt_llm": ("tensorrt_llm", f"serve it in {IMAGE}"),
+}
 
 
 def preflight(engine_dir: Path, ports: Ports) -> Manifest:
@@ -35,6 +39,10 @@ def preflight(engine_dir: Path, ports: Ports) -> Manifest:
         find_installation()
         manifest = read_manifest(engine_dir)
         _check_engine_dir(engine_dir, manifest)
+        if manifest.engine == "openvino":
+            refuse_gpu_settings()
+        else:
+            check_for_gpus(engine_dir, manifest, os.environ)
     except (EngineDirectoryError, SettingError, TritonError) as error:
         raise PreflightError(str(error)) from error
     _check_numpy()
@@ -43,17 +51,15 @@ def preflight(engine_dir: Path, ports: Ports) -> Manifest:
 
 
 def _check_engine_dir(engine_dir: Path, manifest: Manifest) -> None:
-    if manifest.engine not in ENGINE_FILES:
-        raise PreflightError(f"{engine_dir} is for engine {manifest.engine!r}; this version serves openvino")
-    library = ENGINE_LIBRARY[manifest.engine]
+    if manifest.engine not in ENGINE_LIBRARY:
+        served = " and ".join(ENGINE_LIBRARY)
+        raise PreflightError(f"{engine_dir} is for engine {manifest.engine!r}; this version serves {served}")
+    library, advice = ENGINE_LIBRARY[manifest.engine]
     if importlib.util.find_spec(library) is None:
-        raise PreflightError(f"{library} is not installed for {sys.executable}: run make .venv")
-    files = [Path(ENGINE, name) for name in ENGINE_FILES[manifest.engine]] + [
-        Path(TOKENIZER, "tokenizer.json")
-    ]
-    for file in files:
-        if not (engine_dir / file).is_file():
-            raise PreflightError(f"{engine_dir} has no {file}: build the engine again")
+        raise PreflightError(f"{library} is not installed for {sys.executable}: {advice}")
+    missing = missing_file(engine_dir, manifest.engine, manifest.backend, manifest.tensor_parallel)
+    if missing:
+        raise PreflightError(f"{engine_dir} has no {missing}: build the engine again")
     if tokenizer_sha256(engine_dir) != manifest.tokenizer_sha256:
         raise PreflightError(
             f"{engine_dir}/{TOKENIZER} is not the tokenizer the engine was built with: "

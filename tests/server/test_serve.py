@@ -145,7 +145,10 @@ def edit(folder, **changes):
             lambda d: edit(d, precision=8),
             "manifest.json is damaged (Expected `str`, got `int` - at `$.precision`)",
         ),
-        (lambda d: edit(d, engine="abacus"), "is for engine 'abacus'; this version serves openvino"),
+        (
+            lambda d: edit(d, engine="abacus"),
+            "is for engine 'abacus'; this version serves openvino and tensorrt_llm",
+        ),
         (lambda d: (d / "engine/openvino_model.bin").unlink(), "has no engine/openvino_model.bin"),
         (lambda d: (d / "tokenizer/tokenizer.json").unlink(), "has no tokenizer/tokenizer.json"),
         (
@@ -172,6 +175,11 @@ def test_a_broken_engine_directory_is_one_line_that_says_what(copy, damage, told
 )
 def test_a_malformed_setting_is_one_line_that_names_it(demo_engine, name, value, told):
     assert refused(demo_engine, **{name: value}) == f"serve: {name} must be {told}"
+
+
+def test_a_gpu_setting_for_an_engine_without_a_gpu_is_one_line_that_names_it(demo_engine):
+    line = refused(demo_engine, GPU_GROUPS="0,1")
+    assert line == "serve: GPU_GROUPS is for the tensorrt_llm engine alone: unset it"
 
 
 def test_an_engine_that_cannot_be_loaded_ends_serve_and_the_log_says_why(copy, tmp_path):
