@@ -39,6 +39,14 @@ END_WITH_PARENT = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])",
 )
 WITHOUT_GPU = ("--allow-gpu-metrics=false",)  # or Triton complains that it cannot measure one
+# So that memory is flat from the start; a variable that is set already stays as it is.
+STEADY_MEMORY = {
+    # glibc keeps freed blocks of each size for each thread; tritonserver has 170 and would hoard for hours.
+    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
+    "MALLOC_ARENA_MAX": "1",
+    # oneDNN, inside OpenVINO, keeps the code it made for each shape it met: 1,024 pieces unless told.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
+}
 DRAIN_SECONDS = 30  # Triton's own default: how long requests in flight may take to end
 
 
@@ -195,7 +203,7 @@ def command(installation: Installation, backends: Path, repository: Path, ports:
 
 def environment(installation: Installation, engine_dir: Path) -> dict[str, str]:
     """Our environment, in which the stub finds this interpreter, its packages, its libraries, the engine."""
-    environ = dict(os.environ)
+    environ = STEADY_MEMORY | os.environ
     libraries = [*map(str, installation.libraries), environ.get("LD_LIBRARY_PATH", "")]
     environ["LD_LIBRARY_PATH"] = ":".join(filter(None, libraries))
     environ["PATH"] = f"{Path(sys.executable).parent}:{environ.get('PATH', '')}"
