@@ -36,7 +36,7 @@ def preflight(engine_dir: Path, ports: Ports) -> Manifest:
     """Check everything; the engine's manifest. Raises PreflightError with the first problem."""
     try:
         read_settings()
-        find_installation()
+        installation = find_installation()
         manifest = read_manifest(engine_dir)
         _check_engine_dir(engine_dir, manifest)
         if manifest.engine == "openvino":
@@ -45,7 +45,8 @@ def preflight(engine_dir: Path, ports: Ports) -> Manifest:
             check_for_gpus(engine_dir, manifest, os.environ)
     except (EngineDirectoryError, SettingError, TritonError) as error:
         raise PreflightError(str(error)) from error
-    _check_numpy()
+    if installation.libraries:  # the wheel's; NVIDIA's image has a Python backend that fits its numpy
+        _check_numpy()
     _check_ports(ports)
     return manifest
 

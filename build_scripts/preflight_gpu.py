@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def check_architecture(manifest: Manifest, gpus: Sequence[Gpu]) -> None:
 
 
 def check_memory(engine_dir: Path, manifest: Manifest, settings: GpuSettings, gpus: Sequence[Gpu]) -> None:
-    """What surely does not fit is refused; a GPU whose driver tells no size is left to the engine."""
+    """Say the estimate; what surely does not fit is refused. Without the GPU's size it is left to the engine."""
     sizes = [gpu.memory_bytes for gpu in gpus if gpu.memory_bytes]
     if not sizes:
         return
@@ -113,6 +114,7 @@ def check_memory(engine_dir: Path, manifest: Manifest, settings: GpuSettings, gp
             f"the GPU memory is too small: {needed}: take a larger KV_CACHE_FRACTION, or build with a lower "
             "precision, a smaller --max-seq-len or more --tensor-parallel"
         )
+    sys.stderr.write(f"memory, by an estimate: {needed}\n")
 
 
 def check_shared_memory(free: int, instances: int, tensor_parallel: int) -> None:

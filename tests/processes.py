@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What /proc says of a server's processes."""
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,9 @@ def descendants(pid):
     """The process itself and everything it started."""
     found = [Process(pid, Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode())]
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
+        children = ""
+        with contextlib.suppress(FileNotFoundError):  # a thread that has just ended
+            children = (task / "children").read_text()
+        for child in children.split():
             found += descendants(int(child))
     return found
