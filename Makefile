@@ -12,6 +12,7 @@ METRICS_PORT ?= 8002
 # Two environments: building needs torch, serving must not have it.
 SERVE = .venv/bin/python
 BUILD = .venv-build/bin/python
+BUILD_DEMO = $(BUILD) -m build_scripts.build --model models/demo --engine openvino --precision int8 --output engines/demo
 # Only 1 lets a checkpoint's own code run.
 TRUST = $(if $(filter 1,$(TRUST_REMOTE_CODE)),--trust-remote-code)
 # What build is told only when it was given here; build.py knows what is usual.
@@ -33,7 +34,7 @@ help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.serve .venv-build/.build ## set up, build the demo engine, serve it, ask it over HTTP and gRPC, stop
-	$(BUILD) -m build_scripts.build --model models/demo --engine openvino --precision int8 --output engines/demo
+	$(BUILD_DEMO)
 	$(SERVE) -m build_scripts.demo --engine-dir engines/demo
 
 build: .venv-build/.build ## MODEL=hub/name or folder, OUTPUT=engines/name, PRECISION=int8, ENGINE, BACKEND, MAX_BATCH_SIZE ...
@@ -61,7 +62,7 @@ fix: .venv/.test ## what ruff can repair by itself
 	.venv/bin/ruff check --fix .
 
 engines/demo/manifest.json: .venv-build/.build
-	$(BUILD) -m build_scripts.build --model models/demo --engine openvino --precision int8 --output engines/demo
+	$(BUILD_DEMO)
 
 clean: ## remove the environments and the engines
 	rm -rf .venv .venv-build engines

@@ -104,7 +104,7 @@ def check_architecture(manifest: Manifest, gpus: Sequence[Gpu]) -> None:
 
 
 def check_memory(engine_dir: Path, manifest: Manifest, settings: GpuSettings, gpus: Sequence[Gpu]) -> None:
-    """Say the estimate; what surely does not fit is refused. Without the GPU's size it is left to the engine."""
+    """Say the estimate, refuse what surely does not fit; without a size, leave it to the engine."""
     sizes = [gpu.memory_bytes for gpu in gpus if gpu.memory_bytes]
     if not sizes:
         return
