@@ -17,6 +17,7 @@ from llm_ensemble.stream import SendChunk, Stream
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.05  # how often quiet streams are looked after
+CLOSE_SECONDS = 10
 EARLY_SECONDS = 0.005  # a request ends by its deadline, so it is told this much earlier
 
 
@@ -94,10 +95,17 @@ class EngineStep:
                 except Exception:
                     log.exception("stream %d: nothing could be sent", stream.number)
             if self._engine.failed and not self._streams:
-                self._give_up()
+                self._leave_engine()
                 return
             nearest = min((stream.deadline for stream in [*self._streams.values()]), default=math.inf)
             wait = max(0, min(TICK_SECONDS, nearest - EARLY_SECONDS - time.monotonic()))
+
+    def _leave_engine(self) -> None:
+        """What a dead engine still holds (GPUs, processes of its own) it may let go of, but not take long."""
+        closing = threading.Thread(target=self._engine.close, name="engine-close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
+        self._give_up()
 
     def _look_at(self, stream: Stream) -> None:
         if time.monotonic() >= stream.deadline - EARLY_SECONDS:

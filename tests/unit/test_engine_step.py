@@ -158,6 +158,7 @@ def test_a_dead_engine_is_given_up_once_every_stream_has_had_its_end():
         assert given_up == []
         engine.step(), engine.step(), engine.step()
         wait_for(lambda: given_up)
+        assert engine.closed
     assert given_up == [1]
 
 
