@@ -126,7 +126,8 @@ class TensorRtLlmEngine:
         )
         reader = Reader(sampling)
         async for output in entry.handle:
-            self._hand_out(entry, reader.read(output))
+            if entry.to_end:  # else the engine died, of which it has been told
+                self._hand_out(entry, reader.read(output))
             if not entry.to_end:
                 return
         self._end(entry, Tokens([], "cancelled"))
