@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is OpenVINO's own; the rest is in test_every_engine.py."""
 
+import time
+
 import numpy as np
 import openvino as ov
 import pytest
@@ -105,3 +107,26 @@ def test_a_beam_search_finds_what_is_likelier_than_the_greedy_text_best_first(en
     assert len(beams) == 3
     assert beams == sorted(beams, reverse=True)
     assert beams[0] > greedy
+
+
+def test_a_prompt_that_somebody_left_half_read_is_read_anew(start, manifest, monkeypatch):
+    """With the pipeline's prefix cache its blocks count as computed; the next text goes on from garbage."""
+    small_steps = changed(manifest, limits=changed(manifest.limits, max_num_tokens=16))
+    prompt = [0, *range(300, 700)]
+
+    def log_probs(engine):
+        return [
+            value for tokens in Asked(engine, 9, prompt, log_probs=True).rest() for value in tokens.log_probs
+        ]
+
+    engine, untouched = start(small_steps), start(small_steps)
+    step = engine._pipeline.step
+    replace_step(engine, monkeypatch, lambda: (step(), time.sleep(0.005)))
+    Asked(engine, 1, [0, *range(800, 820)], max_tokens=400)
+    for number in (2, 3):
+        left = Asked(engine, number, prompt)
+        time.sleep(0.06)
+        engine.abort(number)
+        assert left.rest()[-1].finish == "cancelled"
+    engine.abort(1)
+    assert log_probs(engine) == pytest.approx(log_probs(untouched), abs=0.02)

@@ -14,7 +14,7 @@ def load_pipeline(limits: Limits, kv_cache_config) -> genai.ContinuousBatchingPi
     scheduler.max_num_batched_tokens = min(limits.max_num_tokens, 8192)
     tokens = kv_cache_config.max_tokens or limits.max_batch_size * limits.max_seq_len
     scheduler.num_kv_blocks = max(1, min(-(-tokens // BLOCK), MOST_BLOCKS))
-    scheduler.enable_prefix_caching = kv_cache_config.enable_block_reuse
+    scheduler.enable_prefix_caching = False  # GenAI's gives garbage after a cancelled prompt
     tokenizer = genai.Tokenizer(limits.openvino_ir)  # wanted, though only ids go in
     frugal = {"CPU_RUNTIME_CACHE_CAPACITY": 200}  # else it keeps what it compiled for 5,000 shapes
     return genai.ContinuousBatchingPipeline(limits.openvino_ir, tokenizer, scheduler, "CPU", **frugal)
