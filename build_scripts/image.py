@@ -13,11 +13,10 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from build_scripts.tritonserver import END_WITH_PARENT, ROOT
+from build_scripts.tritonserver import END_WITH_PARENT, ROOT, says_ready
 
 MOUNTED = Path("/engine")  # where README.md mounts an engine directory
 DEMO = ROOT / "demo"  # the cpu image has it
@@ -89,12 +88,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def healthy(environ: Mapping[str, str]) -> bool:
     """Whether the server in this container is ready."""
-    url = f"http://127.0.0.1:{environ.get('HTTP_PORT', '8000')}/v2/health/ready"
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+    return says_ready(f"http://127.0.0.1:{environ.get('HTTP_PORT', '8000')}")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from build_scripts.families import BACKENDS
 from build_scripts.gpu import NO_GPU, Gpu, find_gpus, visible
 from build_scripts.plan import CAPABILITY, too_old_for
 from build_scripts.preflight_error import PreflightError
@@ -16,7 +17,6 @@ from llm_ensemble.engines.memory import estimate
 from llm_ensemble.manifest import Manifest
 from llm_ensemble.settings import GpuSettings, read_gpu_settings
 
-BACKENDS = ("tensorrt", "pytorch")
 SHARED_MEMORY = Path("/dev/shm")
 OTHER_STEPS = 3  # Python instances beside the engine's: preprocessing, postprocessing, ensemble_unary
 # An instance begins with 1 MB and grows to what is in flight: 256 waiting prompts of 8,192 tokens are 8 MiB.

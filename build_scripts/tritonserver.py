@@ -211,6 +211,15 @@ def environment(installation: Installation, engine_dir: Path) -> dict[str, str]:
     return environ
 
 
+def says_ready(http_url: str) -> bool:
+    """Whether the server at the root of this HTTP API says that it is ready."""
+    try:
+        with urllib.request.urlopen(f"{http_url}/v2/health/ready", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 class Server:
     """A started tritonserver."""
 
@@ -232,11 +241,7 @@ class Server:
 
     def ready(self) -> bool:
         """Whether the server says it is ready."""
-        try:
-            with urllib.request.urlopen(f"{self.ports.http_url}/v2/health/ready", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+        return says_ready(self.ports.http_url)
 
     def stop(self) -> int:
         """Let requests in flight end, then the server; its exit status. Safe to call twice."""

@@ -12,6 +12,14 @@ from tests import fakes
 H100 = "NVIDIA H100 80GB HBM3, 9.0, 81559 MiB"
 A100 = "NVIDIA A100-SXM4-40GB, 8.0, 40960 MiB"
 T4 = "Tesla T4, 7.5, 15360 MiB"
+# What a build on a machine of make_machine's records of it.
+VERSIONS = {
+    "tensorrt_llm": "1.2.1",
+    "tensorrt": "10.14.1.48",
+    "cuda": "13.1.0.036",
+    "gpu": "NVIDIA H100 80GB HBM3",
+    "compute_capability": "9.0",
+}
 EXAMPLES = fakes.HERE / "app/examples"
 
 

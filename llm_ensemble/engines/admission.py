@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import collections
+import logging
 from typing import Any
 
-from llm_ensemble.engines.base import GenerationRequest, OnTokens
+from llm_ensemble.engines.base import GenerationRequest, OnTokens, Tokens
 from llm_ensemble.errors import Overloaded
+
+log = logging.getLogger(__name__)
 
 
 class Entry:
@@ -20,6 +23,19 @@ class Entry:
         self.aborted = False
         self.width = request.sampling.width
         self.to_end = request.sampling.num_return_sequences  # sequences that have not ended
+
+    def tell(self, tokens: Tokens) -> bool:
+        """Hand tokens out; a receiver that fails is that request's misfortune, not the engine's.
+
+        False if it failed: then the request counts as aborted.
+        """
+        try:
+            self.on_tokens(tokens)
+        except Exception:
+            log.exception("request %s: its tokens could not be handed out", self.request.label)
+            self.aborted = True
+            return False
+        return True
 
 
 class Admission:

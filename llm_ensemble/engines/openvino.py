@@ -143,20 +143,12 @@ class OpenVinoEngine:
         if not entry.to_end:
             self._leave(entry)
         for tokens in news:
-            self._tell(entry, tokens)
+            entry.tell(tokens)
 
     def _end(self, entry: Entry, tokens: Tokens) -> None:
         """End all of a request at once."""
         self._leave(entry)
-        self._tell(entry, tokens)
-
-    def _tell(self, entry: Entry, tokens: Tokens) -> None:
-        """A receiver that fails is that request's misfortune, not the engine's."""
-        try:
-            entry.on_tokens(tokens)
-        except Exception:
-            log.exception("request %s: its tokens could not be handed out", entry.request.label)
-            entry.aborted = True
+        entry.tell(tokens)
 
     def _entries(self) -> list[Entry]:
         with self._changed:

@@ -188,11 +188,7 @@ class TensorRtLlmEngine:
             self._tell(entry, tokens)
 
     def _tell(self, entry: Entry, tokens: Tokens) -> None:
-        """A receiver that fails is that request's misfortune, not the engine's."""
-        try:
-            entry.on_tokens(tokens)
-        except Exception:
-            log.exception("request %s: its tokens could not be handed out", entry.request.label)
+        if not entry.tell(tokens):
             self._abort(entry)
 
     def _leave(self, entry: Entry) -> None:
