@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what a server says went wrong to the client's own error. Knows no transport.
 
-Codes alone do not do: /generate_stream answers every error of a model with 400, and UNAVAILABLE is a full queue
-as well as a server that is gone. So the words decide first, which are the server's contract (README, Errors).
+Codes alone do not do: /generate_stream answers every error of a model with 400, and UNAVAILABLE is a full
+queue as well as a server that is gone. So the words decide first; they are the server's contract (README,
+Errors).
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ def fault(message: str, code: Code = Code.UNKNOWN) -> ClientError:
     field = FIELD.match(message)
     if field and (field[1] in FIELDS or "unknown field" in message):
         return InvalidRequest(message, field[1])
-    return {
+    kinds: dict[Code, type[ClientError]] = {
         Code.INVALID: InvalidRequest,
         Code.UNAVAILABLE: Unreachable,
         Code.TIMED_OUT: TimedOut,
         Code.UNKNOWN: ServerError,
-    }[code](message)
+    }
+    return kinds[code](message)

@@ -92,7 +92,7 @@ class AsyncMessages:
         return grpc_wire.infer_response(message.infer_response)
 
     async def _drained(self, words: str) -> Exception:
-        """An older server's error without a status: cancelled after it, 2.51.0 would keep the model for ever."""
+        """An error without a status: if it were cancelled now, 2.51.0 would keep the model for ever."""
         while await self.next() is not None:
             pass
         return fault(words)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Triton's gRPC protocol as far as the client speaks it: requests, answers, statuses. Opens no channel.
 
-On the messages and stubs of tritonclient, not on its InferenceServerClient: that has one stream at a time, and
-two ways, blocking and not, that have little in common.
+On the messages and stubs of tritonclient, not on its InferenceServerClient: that has one stream at a time,
+and two ways, blocking and not, that have little in common.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def faults(address: Address, deadline: Deadline) -> Iterator[None]:
     """Turn what aiohttp raises into the client's own errors."""
     try:
         yield
-    except (asyncio.TimeoutError, TimeoutError) as error:  # noqa: UP041 two classes on Python 3.10
+    except (asyncio.TimeoutError, TimeoutError) as error:  # two classes on Python 3.10
         deadline.left()
         raise Unreachable(f"{address.url} takes no connection") from error
     except (OSError, aiohttp.ClientError) as error:

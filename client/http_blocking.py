@@ -161,7 +161,8 @@ def faults(address: Address, deadline: Deadline) -> Iterator[None]:
         raise Unreachable(f"{address.url} takes no connection") from error
     except (OSError, HTTPException, ValueError, AttributeError) as error:
         # The last two are what http.client raises when another thread has closed the connection.
-        raise Unreachable(f"{address.url}: {error or type(error).__name__}") from error
+        words = ascii(str(error))[1:-1][:200]  # of a server that speaks something else, its bytes
+        raise Unreachable(f"{address.url}: {words or type(error).__name__}") from error
 
 
 def _is_open(sock: socket.socket | None) -> bool:

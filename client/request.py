@@ -108,21 +108,22 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
-def _integer(name: str, datatype: str, value: Any) -> int:
+def _integer(name: str, datatype: str, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise _wrong(name, f"got {value!r}, must be an integer")
-    low, high = LIMITS[datatype]
+    value, (low, high) = int(value), LIMITS[datatype]
     if not low <= value <= high:
         raise _wrong(name, f"got {value}, must be at least {low} and at most {high}")
-    return int(value)
+    return value
 
 
 def _float(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise _wrong(name, f"got {value!r}, must be a number")
-    if not math.isfinite(value) or abs(value) > FP32_MAX:
+    number = float(value)
+    if not math.isfinite(number) or abs(number) > FP32_MAX:
         raise _wrong(name, f"got {value}, must be a number that fits 32 bits")
-    return float(value)
+    return number
 
 
 def _wrong(name: str, problem: str) -> InvalidRequest:
