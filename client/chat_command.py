@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A conversation in the terminal.
 
-Every turn sends the whole history through the model's own chat template. Ctrl-C stops an answer (what has come
-stays in the history), Ctrl-D leaves. A model without a chat template refuses the first turn.
+Every turn sends the whole history through the model's own chat template. Ctrl-C stops an answer (what has
+come stays in the history), Ctrl-D leaves. A model without a chat template refuses the first turn.
 """
 
 from __future__ import annotations
@@ -45,10 +45,13 @@ def run(arguments: argparse.Namespace) -> int:
             except ClientError as error:
                 if turn == 0 or not shows:
                     raise _explained(error) from error
-                note(f"{error}")  # the conversation goes on without this turn
+                sys.stderr.write(f"{error}\n")  # the conversation goes on without this turn
                 history.pop()
                 continue
-            history.append({"role": "assistant", "content": text})
+            if text:
+                history.append({"role": "assistant", "content": text})
+            else:
+                history.pop()  # stopped before it said anything: as if never asked
     return 0
 
 
@@ -75,6 +78,7 @@ def _answer(client: Client, history: list[Any], arguments: argparse.Namespace, s
     reason = "stopped"
     if shows:
         sys.stdout.write(bold(MODEL, sys.stdout))
+        sys.stdout.flush()
     with client.stream(messages=history, **sampling(arguments)) as stream:
         with contextlib.suppress(KeyboardInterrupt):
             for piece in stream:

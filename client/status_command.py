@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the server says of itself: ready, version, models, requests.
 
-`waiting` is Triton's own queue, from its metrics. The engine's kind, its limits, and what runs and waits inside
-it are not published by the server.
+`waiting` is Triton's own queue, from its metrics. The engine's kind, its limits, and what runs and waits
+inside it are not published by the server.
 """
 
 from __future__ import annotations
