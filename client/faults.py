@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-from client.errors import ClientError, InvalidRequest, Overloaded, ServerError, TimedOut, Unreachable
+from client.errors import ClientError, InvalidRequest, Overloaded, ServerError, Unreachable
 from llm_ensemble.errors import QUEUE_FULL
 from llm_ensemble.fields import FIELDS
 
@@ -25,7 +25,6 @@ class Code(Enum):
 
     INVALID = "invalid"
     UNAVAILABLE = "unavailable"
-    TIMED_OUT = "timed out"
     INTERNAL = "internal"
     UNKNOWN = "unknown"
 
@@ -43,7 +42,6 @@ def fault(message: str, code: Code = Code.UNKNOWN) -> ClientError:
     kinds: dict[Code, type[ClientError]] = {
         Code.INVALID: InvalidRequest,
         Code.UNAVAILABLE: Unreachable,
-        Code.TIMED_OUT: TimedOut,
         Code.UNKNOWN: ServerError,
     }
     return kinds[code](message)

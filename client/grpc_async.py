@@ -41,7 +41,7 @@ class AsyncGrpc:
         requests = iter([grpc_wire.stream_request(fields)])
         metadata = self._metadata + grpc_wire.STREAM_METADATA
         call = self._stub().ModelStreamInfer(requests, timeout=deadline.left(), metadata=metadata)
-        return AsyncMessages(self._address, call)
+        return AsyncMessages(self._address, call, deadline)
 
     async def sleep(self, seconds: float) -> None:
         """Do nothing for so long."""
@@ -57,7 +57,7 @@ class AsyncGrpc:
             call = getattr(self._stub(), method)
             return await call(request, timeout=deadline.left(), metadata=self._metadata)
         except grpc.RpcError as error:
-            raise grpc_wire.grpc_fault(error, self._address) from error
+            raise grpc_wire.grpc_fault(error, self._address, deadline) from error
 
     def _stub(self) -> Any:
         """Its channel is made with the first request, since it belongs to the loop that runs."""
@@ -73,8 +73,8 @@ class AsyncGrpc:
 class AsyncMessages:
     """The messages of one ModelStreamInfer."""
 
-    def __init__(self, address: Address, call: Any) -> None:
-        self._address, self._call = address, call
+    def __init__(self, address: Address, call: Any, deadline: Deadline) -> None:
+        self._address, self._call, self._deadline = address, call, deadline
         self._is_open = True
 
     async def next(self) -> Response | None:
@@ -83,7 +83,7 @@ class AsyncMessages:
             message = await self._call.read()
         except grpc.RpcError as error:
             self._is_open = False
-            raise grpc_wire.grpc_fault(error, self._address) from error
+            raise grpc_wire.grpc_fault(error, self._address, self._deadline) from error
         if message is grpc.aio.EOF:
             self._is_open = False
             return None

@@ -45,7 +45,7 @@ class BlockingGrpc:
         requests = iter([grpc_wire.stream_request(fields)])
         metadata = self._metadata + grpc_wire.STREAM_METADATA
         call = self._stub.ModelStreamInfer(requests, timeout=deadline.left(), metadata=metadata)
-        return BlockingMessages(self._address, call)
+        return BlockingMessages(self._address, call, deadline)
 
     async def sleep(self, seconds: float) -> None:
         """Do nothing for so long."""
@@ -59,14 +59,14 @@ class BlockingGrpc:
         try:
             return getattr(self._stub, method)(request, timeout=deadline.left(), metadata=self._metadata)
         except grpc.RpcError as error:
-            raise grpc_wire.grpc_fault(error, self._address) from error
+            raise grpc_wire.grpc_fault(error, self._address, deadline) from error
 
 
 class BlockingMessages:
     """The messages of one ModelStreamInfer."""
 
-    def __init__(self, address: Address, call: Any) -> None:
-        self._address, self._call = address, call
+    def __init__(self, address: Address, call: Any, deadline: Deadline) -> None:
+        self._address, self._call, self._deadline = address, call, deadline
         self._is_open = True
 
     async def next(self) -> Response | None:
@@ -75,7 +75,7 @@ class BlockingMessages:
             message = next(self._call, None)
         except grpc.RpcError as error:
             self._is_open = False
-            raise grpc_wire.grpc_fault(error, self._address) from error
+            raise grpc_wire.grpc_fault(error, self._address, self._deadline) from error
         if message is None:
             self._is_open = False
             return None

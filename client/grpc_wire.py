@@ -16,6 +16,7 @@ from google.protobuf.json_format import MessageToDict
 from tritonclient.grpc import service_pb2 as pb
 
 from client.address import Address
+from client.deadline import Deadline
 from client.errors import ClientError, ServerError, Unreachable
 from client.faults import Code, fault
 from client.request import Fields
@@ -41,7 +42,6 @@ CODES = {
     grpc.StatusCode.UNAVAILABLE: Code.UNAVAILABLE,
     grpc.StatusCode.CANCELLED: Code.UNAVAILABLE,  # we cancel only what nobody reads any more
     grpc.StatusCode.INTERNAL: Code.INTERNAL,
-    grpc.StatusCode.DEADLINE_EXCEEDED: Code.TIMED_OUT,
 }
 METHODS: Mapping[Question, tuple[str, Any]] = {
     "ready": ("ServerReady", pb.ServerReadyRequest()),
@@ -79,8 +79,10 @@ def about_answer(question: Question, answer: Any) -> dict[str, Any]:
     return dict(said.get("config", {})) if question == "config" else said
 
 
-def grpc_fault(error: grpc.RpcError, address: Address) -> ClientError:
+def grpc_fault(error: grpc.RpcError, address: Address, deadline: Deadline) -> ClientError:
     """The error that a status stands for."""
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return deadline.passed()
     code = CODES.get(error.code(), Code.UNKNOWN)
     said = fault(error.details() or error.code().name, code)
     return type(said)(f"{address.url}: {said}") if type(said) is Unreachable else said

@@ -22,7 +22,8 @@ class Completion:
     num_output_tokens: tokens made, over all sequences, the end token not counted
     texts, finish_reasons: one a sequence
     cum_log_probs: one a sequence, of all its tokens; None unless return_log_probs was asked for
-    output_log_probs: a row a sequence, a number a token (shorter rows are filled up with 0); else None
+    output_log_probs: a row a sequence, a number a token; else None. Of several sequences a row that
+        ends in certain tokens, with a log probability of exactly 0, is without these
     """
 
     text: str
@@ -78,7 +79,14 @@ def _rows(values: Any, sequences: int) -> tuple[tuple[float, ...], ...] | None:
         return None
     flat = _list(values)
     length = len(flat) // sequences
-    return tuple(tuple(flat[i * length : (i + 1) * length]) for i in range(sequences))
+    rows = [flat[i * length : (i + 1) * length] for i in range(sequences)]
+    return tuple(_unfilled(row) if sequences > 1 else tuple(row) for row in rows)
+
+
+def _unfilled(row: list[float]) -> tuple[float, ...]:
+    """Without the zeros that make up for a longer neighbour. Of one sequence a zero is a certain token."""
+    length = max((i + 1 for i, value in enumerate(row) if value), default=0)
+    return tuple(row[:length])
 
 
 class Gathered:
