@@ -47,10 +47,10 @@ class BlockingHttp:
         """Ask for a response a chunk."""
         with faults(self._address, deadline):
             body = http_wire.stream_body(fields)
-            connection, answer = self._send("POST", http_wire.STREAM, body, deadline)
+            connection, sock, answer = self._send("POST", http_wire.STREAM, body, deadline)
             if answer.status != 200:
                 raise http_wire.http_fault(answer.status, self._finish(connection, answer), streamed=True)
-        return BlockingEvents(self, connection, answer, deadline)
+        return BlockingEvents(self, connection, sock, answer, deadline)
 
     async def sleep(self, seconds: float) -> None:
         """Do nothing for so long."""
@@ -68,7 +68,7 @@ class BlockingHttp:
 
     def _whole(self, method: str, path: str, body: bytes | None, deadline: Deadline) -> tuple[int, bytes]:
         with faults(self._address, deadline):
-            connection, answer = self._send(method, path, body, deadline)
+            connection, _, answer = self._send(method, path, body, deadline)
             return answer.status, self._finish(connection, answer)
 
     def _finish(self, connection: HTTPConnection, answer: HTTPResponse) -> bytes:
@@ -79,7 +79,7 @@ class BlockingHttp:
 
     def _send(
         self, method: str, path: str, body: bytes | None, deadline: Deadline
-    ) -> tuple[HTTPConnection, HTTPResponse]:
+    ) -> tuple[HTTPConnection, socket.socket, HTTPResponse]:
         connection = self._idle_one() or self._connect(deadline)
         with closed_on_error(connection):
             connection.sock.settimeout(deadline.left())
@@ -87,7 +87,8 @@ class BlockingHttp:
             connection.request(
                 method, self._address.prefix + path, body, headers if body else dict(self._headers)
             )
-            return connection, connection.getresponse()
+            sock = connection.sock  # http.client forgets it when the answer is the connection's last
+            return connection, sock, connection.getresponse()
 
     def _connect(self, deadline: Deadline) -> HTTPConnection:
         kind = HTTPSConnection if self._address.is_secure else HTTPConnection
@@ -111,9 +112,14 @@ class BlockingEvents:
     """The events of one /generate_stream."""
 
     def __init__(
-        self, server: BlockingHttp, connection: HTTPConnection, answer: HTTPResponse, deadline: Deadline
+        self,
+        server: BlockingHttp,
+        connection: HTTPConnection,
+        sock: socket.socket,
+        answer: HTTPResponse,
+        deadline: Deadline,
     ) -> None:
-        self._server, self._connection, self._answer = server, connection, answer
+        self._server, self._connection, self._sock, self._answer = server, connection, sock, answer
         self._deadline, self._events = deadline, http_wire.Events()
         self._ready: list[Response] = []
         self._is_open = True
@@ -122,7 +128,7 @@ class BlockingEvents:
         """The next response; None after the last."""
         while not self._ready and self._is_open:
             with faults(self._server._address, self._deadline):
-                self._connection.sock.settimeout(self._deadline.left())
+                self._sock.settimeout(self._deadline.left())
                 data = self._answer.read1(READ)
             if not data:
                 self._is_open = False
@@ -134,9 +140,8 @@ class BlockingEvents:
         """Drop the connection, which ends the request."""
         if self._is_open:
             self._is_open = False
-            sock = self._connection.sock
             with contextlib.suppress(OSError):  # also wakes another thread that reads
-                sock.shutdown(socket.SHUT_RDWR)
+                self._sock.shutdown(socket.SHUT_RDWR)
             self._answer.close()
             self._connection.close()
 

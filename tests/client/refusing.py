@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tiny server that refuses so many times and then answers, over HTTP and gRPC: it counts what it was asked."""
+"""A tiny server, HTTP or gRPC, that refuses so many times and then answers: it counts what it was asked."""
 
 import concurrent.futures
 import contextlib
@@ -7,17 +7,19 @@ import http.server
 import json
 import struct
 import threading
+import time
 
 import grpc
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
 REFUSAL = "Exceeds maximum queue size: 4 running, 4 waiting; try again later"
+PAUSE = 0.2  # seconds after a first piece, so that it is read before the connection ends
 ANSWER = {"text_output": "yes", "finish_reason": "stop", "num_input_tokens": 1, "num_output_tokens": 1}
 
 
 class Asked:
-    """How often it was asked, and how often it refuses: words, a lost connection, or one after a first piece."""
+    """How often it was asked, how often it refuses, and how: see the tests."""
 
     def __init__(self, refusals, how):
         self.times, self.refusals, self.how = 0, refusals, how
@@ -30,7 +32,7 @@ class Asked:
 @contextlib.contextmanager
 def http_server(asked):
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):  # noqa: N802 the name http.server looks for
+        def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
             streamed = self.path.endswith("generate_stream")
             if not asked.refuses():
@@ -43,6 +45,8 @@ def http_server(asked):
                 self.send_header("Content-Length", "100000")
                 self.end_headers()
                 self.wfile.write(event({**ANSWER, "finish_reason": ""}))
+                self.wfile.flush()
+                time.sleep(PAUSE)
 
         def answer(self, status, body):
             self.send_response(status)
@@ -73,15 +77,16 @@ def infer_answer():
 @contextlib.contextmanager
 def grpc_server(asked):
     class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
-        def ModelInfer(self, request, context):  # noqa: N802
+        def ModelInfer(self, request, context):
             if asked.refuses():
                 refuse(context)
             return message("stop")
 
-        def ModelStreamInfer(self, requests, context):  # noqa: N802
+        def ModelStreamInfer(self, requests, context):
             if asked.refuses():
                 if asked.how == "after a piece":
                     yield pb.ModelStreamInferResponse(infer_response=message(""))
+                    time.sleep(PAUSE)
                 refuse(context)
             yield pb.ModelStreamInferResponse(infer_response=message("stop"))
 

@@ -85,6 +85,7 @@ def pulled(way, doomed, how):
     """The error of a stream whose server is stopped or killed after its first piece."""
     process = doomed.server.process
     signals = {"hang": signal.SIGSTOP, "kill": signal.SIGKILL}
+
     def later():
         doomed.wait(lambda: doomed.state["running"] == 1)
         time.sleep(0.5)
@@ -124,7 +125,7 @@ class Full:
     """Eight streams that fill the slow server, until the block is left or for so many seconds."""
 
     def __init__(self, quiet, seconds):
-            self._quiet, self._clients = quiet, Client(f"grpc://127.0.0.1:{quiet.server.ports.grpc}")
+        self._quiet, self._clients = quiet, Client(f"grpc://127.0.0.1:{quiet.server.ports.grpc}")
         self._timer = threading.Timer(seconds, self._end) if seconds else None
 
     def __enter__(self):
@@ -136,7 +137,7 @@ class Full:
             self._timer.start()
 
     def _start(self, stream):
-            thread = threading.Thread(target=lambda: _drain(stream), daemon=True)
+        thread = threading.Thread(target=lambda: _drain(stream), daemon=True)
         thread.start()
 
     def _end(self):
