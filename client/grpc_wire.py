@@ -36,6 +36,7 @@ OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
+LOST = "Internal error from Core"  # what grpc.aio says when a call ended before it was sent; INTERNAL, to it
 FORMATS = {"INT32": "<i", "UINT64": "<Q", "FP32": "<f", "BOOL": "<?"}
 CODES = {
     grpc.StatusCode.INVALID_ARGUMENT: Code.INVALID,
@@ -84,6 +85,8 @@ def grpc_fault(error: grpc.RpcError, address: Address, deadline: Deadline) -> Cl
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return deadline.passed()
     code = CODES.get(error.code(), Code.UNKNOWN)
+    if error.details() == LOST:
+        code = Code.UNAVAILABLE
     said = fault(error.details() or error.code().name, code)
     return type(said)(f"{address.url}: {said}") if type(said) is Unreachable else said
 

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: N802 the names that http.server and gRPC look for
 """A tiny server, HTTP or gRPC, that refuses so many times and then answers: it counts what it was asked."""
 
 import concurrent.futures
