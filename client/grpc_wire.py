@@ -21,7 +21,7 @@ from client.errors import ClientError, ServerError, Unreachable
 from client.faults import Code, fault
 from client.request import Fields
 from client.response import Response, read_response
-from client.transport import Question
+from client.transport import CONNECT_SECONDS, Question
 from llm_ensemble.fields import FIELDS
 
 # Plain requests go to ensemble_unary: one call with a status of its own and nothing to be read to an end.
@@ -33,7 +33,7 @@ OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.enable_retries", 0),  # retries are ours
     ("grpc.initial_reconnect_backoff_ms", 100),  # a second by default, in which our retries would all fail
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", int(CONNECT_SECONDS * 1000)),  # how long one connection may take
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
 LOST = "Internal error from Core"  # what grpc.aio says when a call ended before it was sent; INTERNAL, to it

@@ -124,7 +124,7 @@ def dying(tight, tmp_path_factory):
 class Full:
     """Eight streams that fill the slow server, until the block is left or for so many seconds."""
 
-    def __init__(self, quiet, seconds):
+    def __init__(self, quiet, seconds=None):
         self._quiet, self._clients = quiet, Client(f"grpc://127.0.0.1:{quiet.server.ports.grpc}")
         self._timer = threading.Timer(seconds, self._end) if seconds else None
 
