@@ -24,6 +24,7 @@ class Asked:
 
     def __init__(self, refusals, how):
         self.times, self.refusals, self.how = 0, refusals, how
+        self.bodies = []  # of what came over HTTP
 
     def refuses(self):
         self.times += 1
@@ -34,20 +35,20 @@ class Asked:
 def http_server(asked):
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
+            asked.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             streamed = self.path.endswith("generate_stream")
             if not asked.refuses():
                 self.answer(200, event(ANSWER) if streamed else infer_answer())
             elif asked.how == "words":
                 body = json.dumps({"error": REFUSAL}).encode()
                 self.answer(400 if streamed else 503, body)
-            elif asked.how == "after a piece":
+            elif asked.how in ("after a piece", "a long answer"):
                 self.send_response(200)
                 self.send_header("Content-Length", "100000")
                 self.end_headers()
                 self.wfile.write(event({**ANSWER, "finish_reason": ""}))
                 self.wfile.flush()
-                time.sleep(PAUSE)
+                time.sleep(PAUSE if asked.how == "after a piece" else 5 * PAUSE)
 
         def answer(self, status, body):
             self.send_response(status)
