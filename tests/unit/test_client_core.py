@@ -37,10 +37,10 @@ def test_every_field_is_a_keyword():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("max_tokens", "5"), ("max_tokens", True), ("max_tokens", 1.5), ("max_tokens", 2**31), ("seed", -1),
-        ("seed", 2**64), ("temperature", float("nan")), ("temperature", 1e39), ("temperature", "1"),
-        ("ignore_eos", 1), ("stop_words", 5), ("stop_words", [1]), ("stop_words", ["\ud800"]), ("stream", True),
-        ("text_input", "x"), ("tempratur", 1),
+        ("max_tokens", "5"), ("max_tokens", True), ("max_tokens", 1.5), ("max_tokens", 2**31),
+        ("seed", -1), ("seed", 2**64), ("temperature", float("nan")), ("temperature", 1e39),
+        ("temperature", "1"), ("ignore_eos", 1), ("stop_words", 5), ("stop_words", [1]),
+        ("stop_words", ["\ud800"]), ("stream", True), ("text_input", "x"), ("tempratur", 1),
     ],
 )  # fmt: skip
 def test_what_cannot_be_sent_is_refused_by_name(field, value):
