@@ -24,12 +24,14 @@ log = logging.getLogger(__name__)
 
 
 class PaceEngine:
-    """One clock thread; a request's ids are those of its prompt, over and over."""
+    """One clock thread; a request's ids are those of its prompt that are text, over and over."""
 
     def __init__(self, manifest: Manifest, max_waiting: int, pace: PaceSettings) -> None:
         self._max_running = manifest.limits.max_batch_size
         self._admission = Admission(self._max_running, max_waiting)
         self._pace = pace
+        # A special token is no text: postprocessing would send the first one only with its successor.
+        self._no_text = {*manifest.defaults.end_ids, manifest.defaults.pad_id}
         self._due: list[tuple[float, int, _Run]] = []  # a heap; the number decides between equal times
         self._turns = itertools.count()
         self._leavers: list[Entry] = []
@@ -121,7 +123,7 @@ class PaceEngine:
 
     def _let_newcomers_in(self) -> None:
         while entry := self._admission.next():
-            entry.handle = run = _Run(entry, time.monotonic(), self._pace)
+            entry.handle = run = _Run(entry, time.monotonic(), self._pace, self._no_text)
             heapq.heappush(self._due, (run.next_due, next(self._turns), run))
 
     def _tell(self, entry: Entry, tokens: Tokens) -> None:
@@ -136,15 +138,14 @@ class PaceEngine:
 class _Run:
     """A request that runs, and how far it is."""
 
-    def __init__(self, entry: Entry, started: float, pace: PaceSettings) -> None:
+    def __init__(self, entry: Entry, started: float, pace: PaceSettings, no_text: set[int | None]) -> None:
         self.entry = entry
         self._first = started + pace.pace_ttft_ms / 1000
         self._interval = pace.pace_interval_ms / 1000
         self._given = 0
-        sampling = entry.request.sampling
         ids = entry.request.input_ids
-        self._ids = [one for one in ids if one not in sampling.end_ids] or ids
-        self._max_tokens = sampling.max_tokens
+        self._ids = [one for one in ids if one not in no_text.union(entry.request.sampling.end_ids)] or ids
+        self._max_tokens = entry.request.sampling.max_tokens
 
     @property
     def next_due(self) -> float:

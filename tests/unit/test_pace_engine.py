@@ -29,14 +29,14 @@ def start(tmp_path, monkeypatch):
         engine.close()
 
 
-def test_the_ids_are_the_prompt_s_over_and_over_and_the_last_says_why(start):
+def test_the_ids_are_the_text_of_the_prompt_over_and_over_and_the_last_says_why(start):
     came = Asked(start(), 1, max_tokens=7).rest()
-    assert [token for tokens in came for token in tokens.token_ids] == [*PROMPT, *PROMPT][:7]
+    assert [token for tokens in came for token in tokens.token_ids] == [300, 400, 500, 600, 300, 400, 500]
     assert [tokens.finish for tokens in came if tokens.finish] == ["length"]
 
 
 def test_end_ids_are_not_among_them(start):
-    assert 0 not in Asked(start(), 1, max_tokens=12, end_ids=[0]).ids()
+    assert 300 not in Asked(start(), 1, max_tokens=12, end_ids=[300]).ids()
 
 
 def test_no_token_comes_before_it_is_due_and_the_last_soon_after(start):
