@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make an engine directory that computes nothing, out of the demo model's tokenizer.
 
-    python benchmarks/pace_engine.py engines/pace
-    PACE_TTFT_MS=50 PACE_INTERVAL_MS=5 make serve ENGINE_DIR=engines/pace
+python benchmarks/pace_engine.py engines/pace
+PACE_TTFT_MS=50 PACE_INTERVAL_MS=5 make serve ENGINE_DIR=engines/pace
 """
 
 from __future__ import annotations

@@ -25,16 +25,29 @@ def _add_who(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--url", default="localhost:8001", help="host:port of the protocol (default: %(default)s)")
     add("--protocol", choices=("grpc", "http"), default="grpc", help="(default: %(default)s)")
-    add("--http-url", default="localhost:8000", help="where to ask for a prompt's length if no tokenizer is here")
+    add(
+        "--http-url",
+        default="localhost:8000",
+        help="where to ask for a prompt's length if no tokenizer is here",
+    )
     add("--model", default="ensemble", help="(default: %(default)s)")
-    add("--serve", type=Path, metavar="ENGINE_DIR", help="start a server of our own with this engine, and ask it")
+    add(
+        "--serve",
+        type=Path,
+        metavar="ENGINE_DIR",
+        help="start a server of our own with this engine, and ask it",
+    )
     add("--server-pid", type=int, help="a local server's process: its CPU, and its children's, is measured")
     add(
         "--baseline",
         metavar="engine|URL",
         help="run this too, in turn: the bare engine of --engine-dir in a process here, or another server",
     )
-    add("--engine-dir", type=Path, help="of --baseline engine, and whose tokenizer counts (default: --serve's)")
+    add(
+        "--engine-dir",
+        type=Path,
+        help="of --baseline engine, and whose tokenizer counts (default: --serve's)",
+    )
 
 
 def _add_what(group: argparse._ArgumentGroup) -> None:
@@ -42,15 +55,26 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
     add("--prompts", type=Path, metavar="FILE", help="a prompt a line (default: synthetic ones)")
     add("--input-tokens", type=int, default=32, help="of a synthetic prompt, exactly (default: %(default)s)")
     add("--output-tokens", type=int, default=128, help="of each request, exactly (default: %(default)s)")
-    add("--tokenizer", type=Path, metavar="FILE", help="tokenizer.json to count with (default: see --engine-dir)")
-    add("--mode", choices=MODES, default="stream", help="streamed, one answer, or both (default: %(default)s)")
+    add(
+        "--tokenizer",
+        type=Path,
+        metavar="FILE",
+        help="tokenizer.json to count with (default: see --engine-dir)",
+    )
+    add(
+        "--mode", choices=MODES, default="stream", help="streamed, one answer, or both (default: %(default)s)"
+    )
 
 
 def _add_how(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     either = group.add_mutually_exclusive_group()
-    either.add_argument("--concurrency", default="1,8,32", help="requests open at a time (default: %(default)s)")
-    either.add_argument("--rate", help="requests a second instead, at random moments (Poisson), such as 1,2,4")
+    either.add_argument(
+        "--concurrency", default="1,8,32", help="requests open at a time (default: %(default)s)"
+    )
+    either.add_argument(
+        "--rate", help="requests a second instead, at random moments (Poisson), such as 1,2,4"
+    )
     add("--requests", type=int, help="a run (default: 3 for each stream; for a rate 30 seconds' worth)")
     add("--warm-up", type=int, default=1, help="requests a stream before each run (default: %(default)s)")
     add("--rounds", type=int, default=3, help="runs of each target, which take turns (default: %(default)s)")

@@ -13,10 +13,11 @@ from client.bench_record import BenchError
 
 Count = Callable[[str], int]  # tokens of a text, special ones included
 
-WORDS = (
+TEXT = (
     "the of and to in is that it was for on are as with they be at one have this from or had by word but "
     "what some we can out other were all there when up use your how said an each she which do their time"
-).split()
+)
+WORDS = TEXT.split()
 ROUNDS = 40
 
 

@@ -17,7 +17,7 @@ from client.bench_record import BenchError
 
 @dataclass(frozen=True)
 class ServerSeen:
-    """address: for the protocol in use, host:port. http: Triton's HTTP address. pid: None if it is not here."""
+    """address: host:port of the protocol in use. http: of Triton's HTTP. pid: None if it is not here."""
 
     address: str
     http: str

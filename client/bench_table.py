@@ -25,8 +25,8 @@ def table(points: list[dict[str, Any]]) -> str:
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows]
     busy = [p for p in points if p["client_cpu_share_of_busiest"] > BUSY]
     warnings = [
-        f"NOTE: at {p['load']} ({p['target']}) an asking process took {p['client_cpu_share_of_busiest']:.0%} of a "
-        "core, which shows in the latencies: lower --streams-per-process\n"
+        f"NOTE: {p['target']} at {p['load']}: an asking process took {p['client_cpu_share_of_busiest']:.0%} "
+        "of a core, which shows in the latencies: lower --streams-per-process\n"
         for p in busy
     ]
     return "\n".join(lines) + "\n\n" + NOTES + "".join(warnings)

@@ -114,7 +114,9 @@ async def _serve(pipe: Connection, target: Target) -> None:
             driver.prepare([*share.requests, *share.warm_up])
             failed = [record.error for record in await bench_load.warm_up(driver, share) if record.error]
             if failed:
-                pipe.send(BenchError(f"{target.name} at {target.address} failed while warming up: {failed[0]}"))
+                pipe.send(
+                    BenchError(f"{target.name} at {target.address} failed while warming up: {failed[0]}")
+                )
                 return
             pipe.send("ready")
             start = await loop.run_in_executor(None, pipe.recv)

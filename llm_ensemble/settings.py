@@ -93,7 +93,7 @@ def refuse_gpu_settings(environ: Mapping[str, str] = os.environ) -> None:
 class PaceSettings:
     """What an operator may set for the pace engine alone, in milliseconds.
 
-    PACE_TTFT_MS: from a request being let in to its first token. PACE_INTERVAL_MS: from each token to the next.
+    PACE_TTFT_MS: from a request being let in to its first token. PACE_INTERVAL_MS: from a token to the next.
     """
 
     pace_ttft_ms: float = 50.0
