@@ -60,10 +60,15 @@ class GrpcDriver:
         async def once() -> AsyncIterator[dict[str, Any]]:
             yield {"model_name": self._target.model, "inputs": inputs}
 
+        failure = None
         async for result, error in self._client.stream_infer(once()):
             if error:
-                raise error
-            _note(record, result)
+                failure = error
+            else:
+                _note(record, result)
+        # Not before the stream's own end: tritonserver 2.51.0 takes ill a cancel after an error.
+        if failure:
+            raise failure
 
     async def close(self) -> None:
         """Close the channel."""

@@ -41,7 +41,8 @@ def server(arguments: argparse.Namespace) -> Iterator[ServerSeen]:
         yield ServerSeen(_host_and_port(arguments.url), _host_and_port(http), arguments.server_pid)
         return
     try:
-        from build_scripts.preflight import PreflightError, preflight
+        from build_scripts.preflight import preflight
+        from build_scripts.preflight_error import PreflightError
         from build_scripts.tritonserver import TritonError, free_ports, running
     except ImportError as error:
         raise BenchError("--serve works in the repository alone: start a server and give --url") from error
