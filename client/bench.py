@@ -134,9 +134,13 @@ class _Sweep:
     def _point(self, load: Load, i: int, runs: list[list[Run]]) -> dict[str, Any]:
         target = self._targets[i]
         point = {"load": str(load), "target": target.name, "kind": target.kind, "streamed": target.stream}
+        figures = over_runs(runs[i], target.stream)
         if self._arguments.baseline and i > 0:
             point["ratio"] = ratio(runs[i], runs[0])
-        return point | over_runs(runs[i], target.stream)
+            theirs = over_runs(runs[0], True)["server_cpu_us_per_token"]
+            ours = figures["server_cpu_us_per_token"]
+            point["cpu_ratio"] = round(ours / theirs, 4) if ours and theirs else None
+        return point | figures
 
     def _say(self, text: str) -> None:
         if sys.stderr.isatty():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seconds of CPU that a process and all it started have taken, from /proc."""
+"""Seconds of CPU that a process and all it started have taken, and the whole machine, from /proc."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ from pathlib import Path
 def cpu_seconds(pid: int) -> float:
     """User and system time of a process and its living descendants; 0 for one that has gone."""
     return sum(_own_seconds(one) for one in family(pid))
+
+
+def machine_seconds() -> float | None:
+    """CPU time that this machine has been busy, for whomever; None where it does not say."""
+    try:
+        words = Path("/proc/stat").read_text().splitlines()[0].split()
+    except OSError:
+        return None
+    user, nice, system, _idle, _waiting, irq, softirq, stolen = map(int, words[1:9])
+    return (user + nice + system + irq + softirq + stolen) / os.sysconf("SC_CLK_TCK")
 
 
 def family(pid: int) -> list[int]:

@@ -18,7 +18,7 @@ TEXT = (
     "what some we can out other were all there when up use your how said an each she which do their time"
 )
 WORDS = TEXT.split()
-ROUNDS = 40
+ROUNDS = 200  # two or three are usual
 
 
 def read_prompts(path: Path) -> list[str]:
@@ -42,18 +42,17 @@ def synthetic(number: int, tokens: int, count: Count, seed: int) -> list[str]:
 
 
 def _prompt(tokens: int, count: Count, draw: random.Random) -> str:
-    """Add words by how many are missing, take away by how many are too many."""
+    """Add words for what is missing, take away for what is too much, at what a word was worth so far."""
     words = [draw.choice(WORDS)]
     for _ in range(ROUNDS):
-        missing = tokens - count(" ".join(words))
-        if missing == 0:
+        found = count(" ".join(words))
+        if found == tokens:
             return " ".join(words)
-        if missing > 0:
-            words += [draw.choice(WORDS) for _ in range(max(1, missing * 3 // 4))]
-        elif len(words) > 1:
-            del words[max(1, len(words) + missing) :]
+        step = max(1, abs(tokens - found) * len(words) // max(1, found))
+        if found < tokens:
+            words += [draw.choice(WORDS) for _ in range(step)]
         else:
-            break
+            words = words[:-step] or [draw.choice(WORDS)]
     raise BenchError(f"no synthetic prompt has {tokens} tokens with this tokenizer: take another number")
 
 

@@ -17,16 +17,24 @@ from client.bench_record import BenchError
 
 @dataclass(frozen=True)
 class ServerSeen:
-    """address: host:port of the protocol in use. http: of Triton's HTTP. pid: None if it is not here."""
+    """protocol: grpc or http. address: host:port to ask by it. http: of Triton's HTTP. pid: None if it is not here."""
 
+    protocol: str
     address: str
     http: str
     pid: int | None
 
     def version(self) -> str:
         """What the server says it is; "" if it does not say."""
+        if self.protocol == "grpc":
+            import tritonclient.grpc as grpcclient
+
+            with contextlib.suppress(Exception), grpcclient.InferenceServerClient(self.address) as client:
+                metadata = client.get_server_metadata(client_timeout=10)
+                return f"{metadata.name} {metadata.version}"
+            return ""
         try:
-            with urllib.request.urlopen(f"http://{self.http}/v2", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{self.address}/v2", timeout=10) as answer:
                 found = json.load(answer)
             return f"{found['name']} {found['version']}"
         except (OSError, ValueError, KeyError):
@@ -38,7 +46,9 @@ def server(arguments: argparse.Namespace) -> Iterator[ServerSeen]:
     """The server that the arguments name, started if need be. Raises BenchError."""
     if not arguments.serve:
         http = arguments.url if arguments.protocol == "http" else arguments.http_url
-        yield ServerSeen(_host_and_port(arguments.url), _host_and_port(http), arguments.server_pid)
+        yield ServerSeen(
+            arguments.protocol, _host_and_port(arguments.url), _host_and_port(http), arguments.server_pid
+        )
         return
     try:
         from build_scripts.preflight import preflight
@@ -54,7 +64,7 @@ def server(arguments: argparse.Namespace) -> Iterator[ServerSeen]:
             started.wait_ready(300)
             http = f"{ports.host}:{ports.http}"
             address = http if arguments.protocol == "http" else f"{ports.host}:{ports.grpc}"
-            yield ServerSeen(address, http, started.process.pid)
+            yield ServerSeen(arguments.protocol, address, http, started.process.pid)
     except (PreflightError, TritonError) as error:
         raise BenchError(f"{error} ({log})") from error
     log.unlink()

@@ -32,12 +32,14 @@ class Run:
 
     seconds: from the first request sent to the last response. client_cpu: seconds of CPU that the asking
     processes took; client_cpu_most: of the busiest. server_cpu: of all the server's, None where not seen.
+    machine_cpu: of everything on this machine meanwhile.
     """
 
     records: list[Record]
     client_cpu: float = 0.0
     client_cpu_most: float = 0.0
     server_cpu: float | None = None
+    machine_cpu: float | None = None
     good: list[Record] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,6 +85,9 @@ def inter_token_seconds(record: Record) -> list[float]:
 def summary(run: Run) -> dict[str, Any]:
     """One run's figures that do not need the others."""
     seconds, tokens = run.seconds, run.tokens
+    others = None
+    if run.server_cpu is not None and run.machine_cpu is not None:
+        others = round(max(0.0, run.machine_cpu - run.server_cpu - run.client_cpu) / seconds, 3)
     micros = None if run.server_cpu is None or not tokens else round(run.server_cpu / tokens * 1e6, 2)
     return {
         "seconds": round(seconds, 4),
@@ -96,6 +101,7 @@ def summary(run: Run) -> dict[str, Any]:
         "client_cpu_share": round(run.client_cpu / seconds, 4),
         "client_cpu_share_of_busiest": round(run.client_cpu_most / seconds, 4),
         "server_cpu_us_per_token": micros,
+        "others_cpu_share": others,
     }
 
 

@@ -7,13 +7,15 @@ from typing import Any
 
 HEADINGS = (
     "load", "target", "tokens/s", "(range)", "req/s", "TTFT ms p50/p90/p99", "ITL ms p50/p90/p99",
-    "E2E ms p50/p90/p99", "tok/resp", "errors", "client CPU", "server us/tok", "ratio",
+    "E2E ms p50/p90/p99", "tok/resp", "errors", "client CPU", "server us/tok",
+    "others' CPU", "ratio", "CPU ratio",
 )  # fmt: skip
 NOTES = """\
 TTFT: time to first token. ITL: inter-token latency, a response's gap divided by its tokens. E2E: end to end.
 tok/resp: tokens that travel in one response. client CPU: cores that the asking processes used. server us/tok:
 CPU of all the server's processes for each output token, the engine's work in it. ratio: tokens/s over the
-baseline's, median of rounds that alternate.
+baseline's, median of rounds that alternate. CPU ratio: its server us/tok over the baseline's. others' CPU:
+cores that neither the server nor the asking processes used; what they take is missing in the figures.
 """
 BUSY = 0.8
 
@@ -34,7 +36,8 @@ def table(points: list[dict[str, Any]]) -> str:
 
 def _row(point: dict[str, Any]) -> tuple[str, ...]:
     low, high = point["output_tokens_per_second_range"]
-    micros, ratio = point["server_cpu_us_per_token"], point.get("ratio")
+    micros, others = point["server_cpu_us_per_token"], point["others_cpu_share"]
+    ratio, cpu_ratio = point.get("ratio"), point.get("cpu_ratio")
     engine = point["kind"] == "engine"
     return (
         point["load"],
@@ -49,7 +52,9 @@ def _row(point: dict[str, Any]) -> tuple[str, ...]:
         str(point["errors"]),
         "-" if engine else f"{point['client_cpu_share']:.2f}",
         "-" if micros is None else f"{micros:.0f}",
+        "-" if others is None else f"{others:.2f}",
         "-" if ratio is None else f"{ratio:.3f}",
+        "-" if cpu_ratio is None else f"{cpu_ratio:.3f}",
     )
 
 

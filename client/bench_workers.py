@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from client import bench_load
+from client.bench_cpu import machine_seconds
 from client.bench_driver import Target
 from client.bench_load import Share
 from client.bench_record import BenchError
@@ -40,18 +41,19 @@ class Workers:
             pipe.send(share)
         for pipe in pipes:
             _receive(pipe, self._target)
-        before = cpu()
+        machine, before = machine_seconds(), cpu()
         start = time.monotonic() + HEAD_START
         for pipe in pipes:
             pipe.send(start)
         outcomes = [_receive(pipe, self._target) for pipe in pipes]
-        after = cpu()
+        after, machine_after = cpu(), machine_seconds()
+        busy = None if machine is None or machine_after is None else machine_after - machine
         records = [record for one, _ in outcomes for record in one]
         used = [seconds for _, seconds in outcomes]
         server = after - before if after is not None and before is not None else None
         if self._target.kind == "engine":  # what it took is the engine's
-            return Run(records, server_cpu=sum(used))
-        return Run(records, sum(used), max(used), server)
+            return Run(records, server_cpu=sum(used), machine_cpu=busy)
+        return Run(records, sum(used), max(used), server, busy)
 
     def close(self) -> None:
         """Let the processes end."""

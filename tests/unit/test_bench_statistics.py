@@ -53,12 +53,13 @@ def test_one_response_has_no_inter_token_latency():
 
 
 def test_throughput_is_over_the_time_from_the_first_request_to_the_last_response():
-    run = Run([record(10.0, (11.0, 1), (12.0, 9)), record(10.5, (11.0, 5), (15.0, 5))], 1.0, 0.75, 0.04)
+    run = Run([record(10.0, (11.0, 1), (12.0, 9)), record(10.5, (11.0, 5), (15.0, 5))], 1.0, 0.75, 0.04, 2.04)
     seen = summary(run)
     assert (seen["seconds"], seen["output_tokens"]) == (5.0, 20)
     assert (seen["output_tokens_per_second"], seen["requests_per_second"]) == (4.0, 0.4)
     assert (seen["client_cpu_share"], seen["client_cpu_share_of_busiest"]) == (0.2, 0.15)
     assert seen["server_cpu_us_per_token"] == 2000.0
+    assert seen["others_cpu_share"] == 0.2
     assert seen["tokens_per_response"] == 5.0
 
 
