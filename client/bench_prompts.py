@@ -52,7 +52,8 @@ def _prompt(tokens: int, count: Count, draw: random.Random) -> str:
         if found < tokens:
             words += [draw.choice(WORDS) for _ in range(step)]
         else:
-            words = words[:-step] or [draw.choice(WORDS)]
+            # One more than needed: the word before may be what leaves a gap that no word fits.
+            words = words[: -step - 1] or [draw.choice(WORDS)]
     raise BenchError(f"no synthetic prompt has {tokens} tokens with this tokenizer: take another number")
 
 

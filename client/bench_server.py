@@ -17,7 +17,7 @@ from client.bench_record import BenchError
 
 @dataclass(frozen=True)
 class ServerSeen:
-    """protocol: grpc or http. address: host:port to ask by it. http: of Triton's HTTP. pid: None if it is not here."""
+    """protocol: grpc or http. address: host:port to ask by it. http: of Triton's HTTP. pid: if it is here."""
 
     protocol: str
     address: str
