@@ -43,8 +43,7 @@ class BlockingGrpc:
     async def open(self, fields: Fields, deadline: Deadline) -> BlockingMessages:
         """Ask for a response a chunk."""
         requests = iter([grpc_wire.stream_request(fields)])
-        metadata = self._metadata + grpc_wire.STREAM_METADATA
-        call = self._stub.ModelStreamInfer(requests, timeout=deadline.left(), metadata=metadata)
+        call = self._stub.ModelStreamInfer(requests, timeout=deadline.left(), metadata=self._metadata)
         return BlockingMessages(self._address, call, deadline)
 
     async def sleep(self, seconds: float) -> None:
@@ -84,7 +83,7 @@ class BlockingMessages:
         return grpc_wire.infer_response(message.infer_response)
 
     async def _drained(self, words: str) -> Exception:
-        """An error without a status: if it were cancelled now, 2.51.0 would keep the model for ever."""
+        """Read to the end after an error: if it were cancelled now, 2.51.0 would keep the model for ever."""
         while await self.next() is not None:
             pass
         return fault(words)
