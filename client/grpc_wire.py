@@ -26,8 +26,8 @@ from llm_ensemble.fields import FIELDS
 
 # Plain requests go to ensemble_unary: one call with a status of its own and nothing to be read to an end.
 UNARY, STREAM = "ensemble_unary", "ensemble"
-# Never send triton_grpc_error, which would give a stream's error a status: it kills tritonserver 2.51.0 (seen after
-# some 20 errors: "HandleCancellation called even when the context was not cancelled", then SIGSEGV).
+# Never send triton_grpc_error, which would give a stream's error a status: it kills tritonserver 2.51.0 (seen
+# after some 20 errors: "HandleCancellation called even when the context was not cancelled", then SIGSEGV).
 OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
