@@ -16,7 +16,7 @@ from typing import Any
 
 from client.blocking import Client
 from client.errors import ClientError, InvalidRequest
-from client.options import add_sampling, client_of, sampling
+from client.options import add_sampling, add_server, client_of, sampling
 from client.terminal import bold, note, write
 
 YOU, MODEL = "you> ", "model> "
@@ -24,6 +24,7 @@ YOU, MODEL = "you> ", "model> "
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
+    add_server(parser)
     parser.add_argument("--system", help="what the conversation begins with, in the role of the system")
     parser.add_argument(
         "--json", action="store_true", help="write each answer as one line of JSON, no prompts"

@@ -2,6 +2,7 @@
 """The command line: `python -m client`, or llm-ensemble-client once installed.
 
 A command is a module with a docstring, add_arguments(parser) and run(arguments), which returns an exit code.
+Where the server is and how long to wait are its own options (options.add_server has the usual ones).
 """
 
 from __future__ import annotations
@@ -78,28 +79,9 @@ def parser() -> argparse.ArgumentParser:
             epilog=EPILOG,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        add_server(one)
         module.add_arguments(one)
         one.set_defaults(run=module.run)
     return made
-
-
-def add_server(one: argparse.ArgumentParser) -> None:
-    """The options of every command."""
-    url = os.environ.get("LLM_ENSEMBLE_URL", "http://localhost:8000")
-    one.add_argument("--url", default=url, help="http://HOST:8000 or grpc://HOST:8001 (default: %(default)s)")
-    one.add_argument(
-        "--timeout", type=seconds, default=300.0, help="seconds for one answer (default: %(default)g)"
-    )
-    one.add_argument("--no-retries", action="store_true", help="give up at the first overload or failure")
-
-
-def seconds(text: str) -> float:
-    """A number of seconds above 0."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError(text)
-    return value
 
 
 def exit_code(error: ClientError) -> int:

@@ -15,12 +15,13 @@ import sys
 
 from client.cli_text import finished
 from client.errors import InvalidRequest
-from client.options import add_sampling, client_of, sampling
+from client.options import add_sampling, add_server, client_of, sampling
 from client.terminal import note, write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
+    add_server(parser)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("prompt", nargs="?", help="the text to go on from (default: standard input)")
     source.add_argument("--file", help="read the prompt from this file, as it is; - for standard input")

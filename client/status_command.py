@@ -14,7 +14,7 @@ import sys
 
 from client.address import parse_url
 from client.metrics import pending_requests
-from client.options import client_of
+from client.options import add_server, client_of
 from client.status import ModelStatus, Status
 from client.terminal import bold, write
 
@@ -23,6 +23,7 @@ NOT_READY = 6  # as if it had not been reached
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
+    add_server(parser)
     parser.add_argument("--metrics-url", help="of Triton's metrics (default: http://HOST:8002/metrics)")
     parser.add_argument("--json", action="store_true", help="write it as JSON")
 
