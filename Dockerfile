@@ -47,6 +47,7 @@ RUN python3 -m venv --without-pip /opt/venv \
 COPY docker/strip.sh docker/strip.sh
 RUN docker/strip.sh /opt/venv/lib/python3.11/site-packages
 COPY LICENSE README.md pyproject.toml ./
+COPY client client
 COPY llm_ensemble llm_ensemble
 RUN pip --python /opt/venv/bin/python install --no-deps . \
     && /opt/venv/bin/python -m compileall -q /opt/venv/lib/python3.11/site-packages
@@ -92,8 +93,9 @@ WORKDIR /opt/llm-ensemble
 COPY LICENSE README.md pyproject.toml ./
 COPY requirements/image.txt requirements/image.txt
 COPY docker/add_package.sh docker/add_package.sh
+COPY client client
 COPY llm_ensemble llm_ensemble
-RUN docker/add_package.sh && rm -rf docker requirements build *.egg-info llm_ensemble
+RUN docker/add_package.sh && rm -rf docker requirements build *.egg-info client llm_ensemble
 COPY build_scripts build_scripts
 COPY model_repository model_repository
 COPY docker/llm-ensemble /usr/local/bin/

@@ -28,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo build serve test image-test soak check fix clean
+.PHONY: help demo build serve test image-test soak bench check fix clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,11 @@ image-test: .venv/.test ## build the cpu image with buildah, start, ask and stop
 soak: .venv/.test engines/demo/manifest.json ## 20,000 short requests, a third of them left: all end, nothing is left
 	$(SERVE) -m tests.soak --engine-dir engines/demo
 
+bench: .venv/.bench engines/opt-125m-random/manifest.json ## raw engine, ensemble, ensemble streamed at 1, 8, 32, 64 requests; a quarter of an hour
+	$(SERVE) -m client.bench --serve engines/opt-125m-random --mode both --baseline engine \
+	  --concurrency 1,8,32,64 --input-tokens 32 --output-tokens 128 \
+	  --title "Random weights in OPT-125m's shape, INT8" --json build/bench.json --picture build/bench.png $(BENCH)
+
 check: .venv/.test ## ruff and mypy
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
@@ -63,6 +68,11 @@ fix: .venv/.test ## what ruff can repair by itself
 
 engines/demo/manifest.json: .venv-build/.build
 	$(BUILD_DEMO)
+
+engines/opt-125m-random/manifest.json: .venv-build/.build
+	$(BUILD) benchmarks/opt_checkpoint.py build/opt-125m-random
+	$(BUILD) -m build_scripts.build --model build/opt-125m-random --engine openvino --precision int8 \
+	  --max-batch-size 64 --output engines/opt-125m-random
 
 clean: ## remove the environments and the engines
 	rm -rf .venv .venv-build engines
@@ -80,6 +90,10 @@ clean: ## remove the environments and the engines
 
 .venv/.test: .venv/.serve
 	.venv/bin/pip install -q -e '.[test,check]'
+	@touch $@
+
+.venv/.bench: .venv/.serve
+	.venv/bin/pip install -q -e '.[bench]'
 	@touch $@
 
 .venv-build/.build: requirements/build.txt requirements/build-nodeps.txt | .venv/.serve

@@ -18,6 +18,8 @@ def missing_file(engine_dir: Path, engine: str, backend: str | None, tensor_para
 
 
 def _of_engine(engine: str, backend: str | None, tensor_parallel: int) -> tuple[str, ...]:
+    if engine == "pace":
+        return ()
     if engine == "openvino":
         return OPENVINO
     if backend == "pytorch":

@@ -23,12 +23,13 @@ from build_scripts.trtllm import IMAGE
 from llm_ensemble.chat import load_chat_template
 from llm_ensemble.errors import EngineDirectoryError, SettingError
 from llm_ensemble.manifest import TOKENIZER, Manifest, read_manifest, tokenizer_sha256
-from llm_ensemble.settings import read_settings, refuse_gpu_settings
+from llm_ensemble.settings import read_pace_settings, read_settings, refuse_gpu_settings, refuse_pace_settings
 
 # What each engine is imported as, and where one gets it.
 ENGINE_LIBRARY = {
     "openvino": ("openvino_genai", "run make .venv"),
     "tensorrt_llm": ("tensorrt_llm", f"serve it in {IMAGE}"),
+    "pace": ("llm_ensemble", "run make .venv"),  # our own, for benchmarks
 }
 
 
@@ -39,7 +40,11 @@ def preflight(engine_dir: Path, ports: Ports) -> Manifest:
         installation = find_installation()
         manifest = read_manifest(engine_dir)
         _check_engine_dir(engine_dir, manifest)
-        if manifest.engine == "openvino":
+        if manifest.engine == "pace":
+            read_pace_settings()
+        else:
+            refuse_pace_settings()
+        if manifest.engine != "tensorrt_llm":
             refuse_gpu_settings()
         else:
             check_for_gpus(engine_dir, manifest, os.environ)
@@ -53,7 +58,7 @@ def preflight(engine_dir: Path, ports: Ports) -> Manifest:
 
 def _check_engine_dir(engine_dir: Path, manifest: Manifest) -> None:
     if manifest.engine not in ENGINE_LIBRARY:
-        served = " and ".join(ENGINE_LIBRARY)
+        served = " and ".join(("openvino", "tensorrt_llm"))
         raise PreflightError(f"{engine_dir} is for engine {manifest.engine!r}; this version serves {served}")
     library, advice = ENGINE_LIBRARY[manifest.engine]
     if importlib.util.find_spec(library) is None:

@@ -58,7 +58,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     schema: int
-    engine: str  # "openvino" or "tensorrt_llm"
+    engine: str  # "openvino", "tensorrt_llm", or "pace", which computes nothing
     backend: str | None = None  # of tensorrt_llm: "tensorrt" (a built engine) or "pytorch" (a checkpoint)
     model: Model
     precision: str  # "fp16", "int8", ... as the build was asked for it

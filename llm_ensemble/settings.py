@@ -89,6 +89,43 @@ def refuse_gpu_settings(environ: Mapping[str, str] = os.environ) -> None:
             raise SettingError(f"{field.name.upper()} is for the tensorrt_llm engine alone: unset it")
 
 
+@dataclass(frozen=True)
+class PaceSettings:
+    """What an operator may set for the pace engine alone, in milliseconds.
+
+    PACE_TTFT_MS: from a request being let in to its first token. PACE_INTERVAL_MS: from a token to the next.
+    """
+
+    pace_ttft_ms: float = 50.0
+    pace_interval_ms: float = 10.0
+
+
+def read_pace_settings(environ: Mapping[str, str] = os.environ) -> PaceSettings:
+    """Read the pace engine's settings; a malformed value raises SettingError naming the variable."""
+    return PaceSettings(
+        pace_ttft_ms=_milliseconds(environ, "PACE_TTFT_MS", least=0.0),
+        pace_interval_ms=_milliseconds(environ, "PACE_INTERVAL_MS", least=0.01),
+    )
+
+
+def refuse_pace_settings(environ: Mapping[str, str] = os.environ) -> None:
+    """For engines that compute: a pace raises SettingError naming it."""
+    for field in dataclasses.fields(PaceSettings):
+        if environ.get(field.name.upper()):
+            raise SettingError(f"{field.name.upper()} is for the pace engine alone: unset it")
+
+
+def _milliseconds(environ: Mapping[str, str], name: str, least: float) -> float:
+    text = environ.get(name, str(getattr(PaceSettings, name.lower())))
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not least <= value <= 3_600_000:
+        raise SettingError(f"{name} must be milliseconds, {least:g} to 3600000, not {text!r}")
+    return value
+
+
 def _gpu_groups(text: str) -> tuple[tuple[int, ...], ...]:
     groups = [group.split(",") for group in text.split(";")] if text.strip() else []
     if not all(gpu.strip().isdecimal() for group in groups for gpu in group):

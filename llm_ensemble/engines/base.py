@@ -11,7 +11,13 @@ from llm_ensemble.engines.gpus import claim_gpus
 from llm_ensemble.errors import EngineDirectoryError, EngineError
 from llm_ensemble.manifest import Manifest
 from llm_ensemble.sampling import Sampling
-from llm_ensemble.settings import Settings, read_gpu_settings, refuse_gpu_settings
+from llm_ensemble.settings import (
+    Settings,
+    read_gpu_settings,
+    read_pace_settings,
+    refuse_gpu_settings,
+    refuse_pace_settings,
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,12 @@ def load_engine(manifest: Manifest, settings: Settings, instance: int = 0) -> En
 
     instance: which of the engine step's instances asks; each has GPUs of its own.
     """
+    if manifest.engine == "pace":
+        from llm_ensemble.engines.pace import PaceEngine
+
+        refuse_gpu_settings()
+        return PaceEngine(manifest, settings.max_waiting, read_pace_settings())
+    refuse_pace_settings()
     if manifest.engine == "openvino":
         from llm_ensemble.engines.openvino import OpenVinoEngine
 

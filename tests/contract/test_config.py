@@ -119,6 +119,7 @@ def test_an_adapter_is_some_40_lines(name):
 def sources():
     yield from (ROOT / "llm_ensemble").rglob("*.py")
     yield from (ROOT / "build_scripts").rglob("*.py")
+    yield from (ROOT / "client").rglob("*.py")
 
 
 def test_two_modules_speak_pb_utils():

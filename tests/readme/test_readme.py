@@ -82,6 +82,7 @@ def test_every_command_of_the_readme_is_known_to_this_test():
         "make serve ENGINE_DIR=engines/",
         "make build MODEL=",
         "curl ",
+        ".venv/bin/python -m client ",
         "docker ",
     )
     assert [command for command in COMMANDS if not command.startswith(known)] == []
@@ -119,7 +120,7 @@ def test_the_streaming_curl_ends_with_a_finish_reason(served, ports):
 
 
 def test_the_grpc_example_prints_text(served, ports):
-    (example,) = blocks("python")
+    (example,) = [block for block in blocks("python") if "tritonclient" in block]
     done = subprocess.run(
         [sys.executable, "-c", elsewhere(example, ports)],
         capture_output=True,
@@ -128,6 +129,26 @@ def test_the_grpc_example_prints_text(served, ports):
         check=True,
     )
     assert done.stdout.strip()
+
+
+def test_the_client_s_example_prints_text_and_a_reason(served, ports):
+    (example,) = [block for block in blocks("python") if "from client import" in block]
+    done = subprocess.run(
+        [sys.executable, "-c", elsewhere(example, ports)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    text, reason = done.stdout.rsplit("\n", 2)[:2]
+    assert text
+    assert reason in {"stop", "length"}
+
+
+def test_the_client_s_command_line_prints_text(served, ports):
+    command = the_one(".venv/bin/python -m client generate")
+    assert run(f"LLM_ENSEMBLE_URL=http://127.0.0.1:{ports.http} {command}").strip()
 
 
 def test_the_build_of_one_s_own_model_makes_what_serve_takes(tmp_path):

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: N802 the names that http.server and gRPC look for
+"""A tiny server, HTTP or gRPC, that refuses so many times and then answers: it counts what it was asked."""
+
+import concurrent.futures
+import contextlib
+import http.server
+import json
+import struct
+import threading
+import time
+
+import grpc
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
+
+REFUSAL = "Exceeds maximum queue size: 4 running, 4 waiting; try again later"
+PAUSE = 0.2  # seconds after a first piece, so that it is read before the connection ends
+ANSWER = {"text_output": "yes", "finish_reason": "stop", "num_input_tokens": 1, "num_output_tokens": 1}
+
+
+class Asked:
+    """How often it was asked, how often it refuses, and how: see the tests."""
+
+    def __init__(self, refusals, how):
+        self.times, self.refusals, self.how = 0, refusals, how
+        self.bodies = []  # of what came over HTTP
+
+    def refuses(self):
+        self.times += 1
+        return self.times <= self.refusals
+
+
+@contextlib.contextmanager
+def http_server(asked):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            streamed = self.path.endswith("generate_stream")
+            if not asked.refuses():
+                self.answer(200, event(ANSWER) if streamed else infer_answer())
+            elif asked.how == "words":
+                body = json.dumps({"error": REFUSAL}).encode()
+                self.answer(400 if streamed else 503, body)
+            elif asked.how in ("after a piece", "a long answer"):
+                self.send_response(200)
+                self.send_header("Content-Length", "100000")
+                self.end_headers()
+                self.wfile.write(event({**ANSWER, "finish_reason": ""}))
+                self.wfile.flush()
+                time.sleep(PAUSE if asked.how == "after a piece" else 5 * PAUSE)
+
+        def answer(self, status, body):
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def event(values):
+    return b"data: " + json.dumps(values).encode() + b"\n\n"
+
+
+def infer_answer():
+    outputs = [{"name": name, "data": [value]} for name, value in ANSWER.items()]
+    return json.dumps({"outputs": outputs}).encode()
+
+
+@contextlib.contextmanager
+def grpc_server(asked):
+    class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
+        def ModelInfer(self, request, context):
+            if asked.refuses():
+                refuse(context)
+            return message("stop")
+
+        def ModelStreamInfer(self, requests, context):
+            if asked.refuses():
+                if asked.how == "after a piece":
+                    yield pb.ModelStreamInferResponse(infer_response=message(""))
+                    time.sleep(PAUSE)
+                refuse(context)
+            yield pb.ModelStreamInferResponse(infer_response=message("stop"))
+
+    def refuse(context):
+        words = REFUSAL if asked.how == "words" else "Socket closed"
+        context.abort(grpc.StatusCode.UNAVAILABLE, words)
+
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(4))
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Servicer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"grpc://127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+def message(finish_reason):
+    answer = pb.ModelInferResponse()
+    for name, value in {**ANSWER, "finish_reason": finish_reason}.items():
+        is_text = isinstance(value, str)
+        answer.outputs.add(name=name, datatype="BYTES" if is_text else "INT32", shape=[1, 1])
+        packed = struct.pack("<I", len(value)) + value.encode() if is_text else struct.pack("<i", value)
+        answer.raw_output_contents.append(packed)
+    return answer
+
+
+SERVERS = {"http": http_server, "grpc": grpc_server}

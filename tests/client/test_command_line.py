@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""python -m client, as a process: what it writes, and the code it ends with."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from build_scripts.tritonserver import ROOT, free_ports
+from tests.asking import generate
+from tests.client.refusing import Asked, http_server
+
+PROMPT = "The package manager"
+FIVE = ("--max-tokens", "5")
+
+
+def command(*arguments, url):
+    return [sys.executable, "-m", "client", arguments[0], "--url", url, *arguments[1:]]
+
+
+def run(*arguments, url, stdin=""):
+    return subprocess.run(
+        command(*arguments, url=url), cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.fixture(scope="module")
+def url(server):
+    return server.ports.http_url
+
+
+@pytest.fixture(scope="module")
+def expected(server):
+    return generate(server, PROMPT, max_tokens=5)["text_output"]
+
+
+@pytest.mark.parametrize("how", [(), ("--stream",)])
+def test_generate_writes_the_text_and_nothing_else(url, expected, how, tmp_path):
+    (tmp_path / "prompt").write_text(PROMPT)
+    for done in (
+        run("generate", PROMPT, *FIVE, *how, url=url),
+        run("generate", *FIVE, *how, url=url, stdin=PROMPT),
+        run("generate", "--file", str(tmp_path / "prompt"), *FIVE, *how, url=url),
+    ):
+        assert (done.returncode, done.stdout, done.stderr) == (0, expected + "\n", "")
+
+
+def test_generate_over_grpc(server, expected):
+    done = run("generate", PROMPT, *FIVE, "--stream", url=f"grpc://127.0.0.1:{server.ports.grpc}")
+    assert (done.returncode, done.stdout) == (0, expected + "\n")
+
+
+def test_generate_writes_json(url, expected):
+    whole = json.loads(run("generate", PROMPT, *FIVE, "--json", url=url).stdout)
+    assert (whole["text"], whole["finish_reason"], whole["num_output_tokens"]) == (expected, "length", 5)
+    *pieces, last = run("generate", PROMPT, *FIVE, "--json", "--stream", url=url).stdout.splitlines()
+    assert "".join(json.loads(piece)["text"] for piece in pieces) == expected
+    assert json.loads(last) == whole
+
+
+@pytest.mark.parametrize(
+    ("environ", "has_colours"), [({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False)]
+)
+def test_a_terminal_is_told_how_it_ended(url, expected, environ, has_colours):
+    ours, theirs = pty.openpty()
+    asked = command("generate", PROMPT, *FIVE, "--stream", url=url)
+    environ = {**{name: value for name, value in os.environ.items() if name != "NO_COLOR"}, **environ}
+    done = subprocess.run(
+        asked, cwd=ROOT, stdout=theirs, stderr=theirs, stdin=theirs, env=environ, timeout=60
+    )
+    shown = os.read(ours, 10000).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == 0
+    assert expected in shown
+    assert "[length; 4 tokens in, 5 out]" in shown
+    assert ("\x1b[" in shown) is has_colours
+
+
+def test_exit_codes(url):
+    assert run("generate", "--no-such-option", url=url).returncode == 2
+    assert run("generate", "x", url="ftp://nobody").returncode == 2
+    refused = run("generate", "x", "--max-tokens", "0", url=url)
+    assert (refused.returncode, refused.stderr) == (3, "generate: max_tokens: got 0, must be at least 1\n")
+    nobody = run("generate", "x", "--no-retries", url=f"http://127.0.0.1:{free_ports().http}")
+    assert nobody.returncode == 6
+    with http_server(Asked(1, "words")) as full:
+        assert run("generate", "x", "--no-retries", url=full).returncode == 4
+
+
+def test_a_server_of_another_kind(server):
+    assert run("generate", "x", url=f"http://127.0.0.1:{server.ports.metrics}").returncode == 5
+
+
+def test_status(server, url):
+    metrics = f"http://127.0.0.1:{server.ports.metrics}/metrics"
+    done = run("status", "--metrics-url", metrics, url=url)
+    assert done.returncode == 0
+    assert done.stdout.startswith("triton 2.51.0: ready\n")
+    said = json.loads(run("status", "--metrics-url", metrics, "--json", url=url).stdout)
+    assert said["ready"] is True
+    assert said["waiting"]["ensemble"] == 0
+
+
+def test_chat_with_a_model_that_has_no_template(url):
+    done = run("chat", url=url, stdin="Hello\n")
+    assert done.returncode == 3
+    assert done.stderr.startswith("chat: messages: this model has no chat template")
+
+
+def test_chat_keeps_the_history_and_ends_with_its_input():
+    asked = Asked(0, "words")
+    with http_server(asked) as url:
+        done = run("chat", url=url, stdin="One\nTwo\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "yes\nyes\n", "")
+    roles = [[message["role"] for message in json.loads(body["messages"])] for body in asked.bodies]
+    assert roles == [["user"], ["user", "assistant", "user"]]
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_chat():
+    asked = Asked(1, "a long answer")
+    with http_server(asked) as url:
+        chat = subprocess.Popen(
+            command("chat", url=url), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        with chat:
+            chat.stdin.write("One\n")
+            chat.stdin.flush()
+            assert chat.stdout.read(3) == "yes"
+            chat.send_signal(signal.SIGINT)
+            rest, _ = chat.communicate("Two\n", timeout=30)
+    assert (chat.returncode, rest) == (0, "\nyes\n")
+    assert [message["content"] for message in json.loads(asked.bodies[1]["messages"])] == [
+        "One",
+        "yes",
+        "Two",
+    ]

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every class of error, by the real server, over all four ways, plain and streamed."""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from build_scripts.tritonserver import free_ports
+from client import Client, InvalidRequest, Overloaded, ServerError, TimedOut, Unreachable
+from tests.asking import GrpcStream
+from tests.server.conftest import tapped_server
+
+PROMPT = "The package manager"
+ASKED = {"max_tokens": 500, "ignore_eos": True}
+CALLS = pytest.mark.parametrize("call", ["generate", "stream"])
+ONCE = {"retries": False}
+
+
+@CALLS
+@pytest.mark.parametrize(
+    ("field", "value"), [("max_tokens", 0), ("temperature", -1.0), ("min_tokens", -5), ("bad_words", ["x"])]
+)
+def test_what_the_server_refuses_is_the_caller_s_fault(way, server, call, field, value):
+    with pytest.raises(InvalidRequest, match=f"^{field}: ") as caught:
+        getattr(way, call)(server, PROMPT, **{field: value})
+    assert caught.value.field == field
+
+
+@CALLS
+def test_a_model_without_a_chat_template(way, server, call):
+    with pytest.raises(InvalidRequest, match="^messages: .*chat template") as caught:
+        getattr(way, call)(server, messages=[{"role": "user", "content": "Hello"}])
+    assert caught.value.field == "messages"
+
+
+@CALLS
+def test_a_full_server(way, quiet, call):
+    with Full(quiet), pytest.raises(Overloaded, match="^Exceeds maximum queue size: 4 running, 4 waiting"):
+        getattr(way, call)(quiet.server, PROMPT, client=ONCE, **ASKED)
+
+
+@CALLS
+def test_retries_wait_for_a_full_server(way, quiet, call):
+    """Refused at least twice: the first pauses are at most 0.2 and 0.4 s, and it is full for a second."""
+    with Full(quiet, seconds=1.0):
+        started = time.monotonic()
+        assert getattr(way, call)(quiet.server, PROMPT, max_tokens=3)
+        assert time.monotonic() - started > 0.9
+
+
+@CALLS
+def test_nobody_there(way, call):
+    port = free_ports().http
+    with pytest.raises(Unreachable, match=str(port)):
+        getattr(way, call)(f"{way.protocol}://127.0.0.1:{port}", PROMPT, client=ONCE)
+
+
+@CALLS
+def test_a_server_that_accepts_and_says_nothing(way, call):
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        url = f"{way.protocol}://127.0.0.1:{hung.getsockname()[1]}"
+        started = time.monotonic()
+        with pytest.raises(TimedOut, match="within 0.7 s"):
+            getattr(way, call)(url, PROMPT, client={"timeout": 0.7})
+        assert time.monotonic() - started < 1.5
+
+
+@pytest.fixture
+def doomed(tight, tmp_path):
+    """A tapped server of one's own, to stop, to break and to kill."""
+    with tapped_server(tight, tmp_path, TAP_STEP_SECONDS=0.05) as doomed:
+        yield doomed
+
+
+def test_a_server_that_hangs_and_one_that_is_killed(way, doomed):
+    assert pulled(way, doomed, "hang") == TimedOut
+    assert pulled(way, doomed, "kill") == Unreachable
+
+
+def pulled(way, doomed, how):
+    """The error of a stream whose server is stopped or killed after its first piece."""
+    process = doomed.server.process
+    signals = {"hang": signal.SIGSTOP, "kill": signal.SIGKILL}
+
+    def later():
+        doomed.wait(lambda: doomed.state["running"] == 1)
+        time.sleep(0.5)
+        os.kill(process.pid, signals[how])
+
+    thread = threading.Thread(target=later)
+    thread.start()
+    started = time.monotonic()
+    try:
+        with pytest.raises(Unreachable) as caught:
+            way.stream(doomed.server, PROMPT, client={"timeout": 3}, **ASKED)
+    finally:
+        thread.join()
+        if how == "hang":
+            os.kill(process.pid, signal.SIGCONT)
+    assert time.monotonic() - started < 4
+    return type(caught.value)
+
+
+@CALLS
+def test_an_engine_that_died_is_the_server_s_fault(way, dying, call):
+    with pytest.raises(ServerError):
+        getattr(way, call)(dying.server, PROMPT, client=ONCE, **ASKED)
+
+
+@pytest.fixture(scope="module")
+def dying(tight, tmp_path_factory):
+    """A server whose engine has failed."""
+    with tapped_server(tight, tmp_path_factory.mktemp("dying"), TAP_STEP_SECONDS=0.02) as dying:
+        with GrpcStream(dying.server) as stream, pytest.raises(Exception, match="internal error"):
+            list(stream.ask(text_input="x", request_id="die", stream=True, **ASKED))
+        time.sleep(1)
+        yield dying
+
+
+class Full:
+    """Eight streams that fill the slow server, until the block is left or for so many seconds."""
+
+    def __init__(self, quiet, seconds=None):
+        self._quiet, self._clients = quiet, Client(f"grpc://127.0.0.1:{quiet.server.ports.grpc}")
+        self._timer = threading.Timer(seconds, self._end) if seconds else None
+
+    def __enter__(self):
+        self._streams = [self._clients.stream("x", temperature=1.0, seed=i, **ASKED) for i in range(8)]
+        for stream in self._streams:
+            self._start(stream)
+        self._quiet.wait(lambda: (self._quiet.state["running"], self._quiet.state["waiting"]) == (4, 4))
+        if self._timer:
+            self._timer.start()
+
+    def _start(self, stream):
+        thread = threading.Thread(target=lambda: _drain(stream), daemon=True)
+        thread.start()
+
+    def _end(self):
+        for stream in self._streams:
+            stream.close()
+
+    def __exit__(self, *_):
+        if self._timer:
+            self._timer.join()
+        self._end()
+        self._clients.close()
+
+
+def _drain(stream):
+    try:
+        for _ in stream:
+            pass
+    except (Unreachable, ValueError):
+        pass

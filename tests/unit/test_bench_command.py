@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark's command line; no server."""
+
+import argparse
+
+import pytest
+
+from client import bench
+from client.bench_arguments import add_arguments, loads, targets
+from client.bench_load import Load
+
+
+def parse(*words):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_the_baseline_comes_first_and_every_mode_after_it():
+    asked = targets(parse("--mode", "both", "--baseline", "engine", "--engine-dir", "e"), "host:1")
+    assert [target.name for target in asked] == ["raw engine", "not streamed", "streamed"]
+    asked = targets(parse("--baseline", "other:8001"), "host:1")
+    assert [(target.address, target.stream) for target in asked] == [("other:8001", True), ("host:1", True)]
+
+
+def test_loads_are_numbers_at_a_time_or_a_second():
+    assert loads(parse("--concurrency", "1,8")) == [Load(concurrency=1), Load(concurrency=8)]
+    assert loads(parse("--rate", "0.5,4")) == [Load(rate=0.5), Load(rate=4.0)]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("--concurrency", "0"), "above 0"),
+        (("--rate", "nan"), "above 0"),
+        (("--concurrency", "one"), "no list of numbers"),
+        (("--output-tokens", "0"), "--output-tokens must be at least 1"),
+        (("--baseline", "engine"), "which engine"),
+        (("--serve", "e", "--server-pid", "3"), "leave one out"),
+        (("--prompts", "/nowhere"), "cannot be read"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_one_line(words, problem, capsys):
+    assert bench.run(parse(*words)) == 1
+    said = capsys.readouterr().err
+    assert problem in said
+    assert said.startswith("bench: ")
+    assert said.count("\n") == 1
+
+
+def test_a_server_that_is_not_there_is_said_in_one_line(tmp_path, capsys):
+    prompts = tmp_path / "prompts"
+    prompts.write_text("one\n")
+    assert bench.run(parse("--url", "127.0.0.1:9", "--prompts", str(prompts), "--concurrency", "1")) == 1
+    assert "bench: streamed at 127.0.0.1:9 failed while warming up" in capsys.readouterr().err
