@@ -70,3 +70,18 @@ def test_who_leaves_the_queue_was_never_there():
     assert load(admission) == (0, 1)
     assert admission.next() is entries[2]
     assert admission.entries == [entries[2]]
+
+
+def test_who_runs_is_told_so_once_and_who_leaves_before_never():
+    admission = Admission(max_running=1, max_waiting=2)
+    told = []
+    entries = [
+        Entry(GenerationRequest(i, [1], Sampling(max_tokens=1), let_in=lambda i=i: told.append(i)), print)
+        for i in range(3)
+    ]
+    for one in entries:
+        admission.enter(one)
+    assert [admission.next(), admission.next(), told] == [entries[0], None, [0]]
+    admission.leave(entries[1])
+    admission.leave(entries[0])
+    assert (admission.next(), told) == (entries[2], [0, 2])

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
+
 import pytest
 
 from llm_ensemble.completion import Postprocessor
@@ -197,3 +199,41 @@ class TestSeveralSequences:
         response = stream.send_parts(stream.part(".", index=1))
         assert [(s.text, s.finish) for s in response.sequences] == [("a", "stop"), ("c", "stop")]
         assert (stream.post.open, stream.aborted) == (0, [7])
+
+
+class Noted:
+    """A report that keeps what it is told."""
+
+    def __init__(self, options):
+        self.tokens, self.ends = 0, []
+
+    def gave(self, text):
+        self.tokens += sum(share.num_tokens for share in text.sequences)
+
+    def ended(self, finishes, name):
+        self.ends.append((finishes, name))
+
+
+def reported(tokenizer, *chunks, name=lambda: ""):
+    """What is reported of a stream of such chunks: text, finish, and what else a chunk may have."""
+    stream, reports = Stream(tokenizer, stream=True, stop_words=["zz"]), []
+    stream.post._report = lambda options: reports.append(Noted(options)) or reports[-1]
+    for text, finish, options in chunks:
+        with contextlib.suppress(EngineError):
+            stream.send(text, finish, **options)
+    (report,) = reports
+    return report.tokens, report.ends
+
+
+@pytest.mark.parametrize(
+    ("chunks", "tokens", "finish"),
+    [
+        ([("ab", "", {}), ("c", "length", {})], 3, "length"),
+        ([("ab", "", {}), ("zz", "", {}), ("c", "length", {})], 4, "stop"),
+        ([("ab", "", {}), ("c", "", {"client_left": True}), ("d", "length", {})], 2, "cancelled"),
+        ([("ab", "", {}), ("", "", {"error": "broken"})], 2, "error"),
+        ([("ab", "", {}), ("c", "", {"number": 5}), ("d", "length", {})], 2, "error"),
+    ],
+)
+def test_however_a_stream_ends_its_end_is_reported_once(byte_tokenizer, chunks, tokens, finish):
+    assert reported(byte_tokenizer, *chunks) == (tokens, [([finish], "#7")])
