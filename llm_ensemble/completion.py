@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +14,9 @@ from llm_ensemble.detokenizer import Detokenizer
 from llm_ensemble.errors import EngineError
 from llm_ensemble.request import CHOSEN, Chunk, Part, TextOptions
 from llm_ensemble.stop import StopMatcher
+
+# Asking Triton whether a client is still there costs as much as sending a chunk. So it is asked now and then.
+LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,10 @@ class Postprocessor:
         """Streams that have not ended."""
         return len(self._streams)
 
-    def add(self, chunk: Chunk, client_left: bool) -> Text | None:
+    def add(self, chunk: Chunk, client_left: Callable[[], bool]) -> Text | None:
         """Take a stream's next chunk; return a response when it is time for one.
 
+        client_left: asks Triton, at some cost.
         Raises EngineError when the engine gave the stream up or a chunk is missing. However a stream
         ends, nothing of it is kept; what the engine sends after that is dropped.
         """
@@ -70,8 +76,9 @@ class Postprocessor:
             return None
         wanted = False
         try:
-            response = None if client_left else completion.add(chunk)
-            wanted = not (client_left or completion.ended)
+            left = completion.look(client_left)
+            response = None if left else completion.add(chunk)
+            wanted = not (left or completion.ended)
         finally:
             if wanted and not chunk.last:
                 self._streams[chunk.stream] = completion
@@ -91,6 +98,15 @@ class Completion:
         self._sequences = [Sequence(tokenizer, options) for _ in range(options.num_sequences)]
         self._next_chunk = 0
         self._answered = False
+        self._looked_at = -math.inf
+
+    def look(self, client_left: Callable[[], bool]) -> bool:
+        """Whether the client has left, as far as it is time to ask."""
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_SECONDS:
+            return False
+        self._looked_at = now
+        return client_left()
 
     def add(self, chunk: Chunk) -> Text | None:
         """Take the next chunk; return a response when it is time for one.

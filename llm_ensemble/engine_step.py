@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 
 from llm_ensemble.engines.base import Engine, GenerationRequest, Tokens
+from llm_ensemble.pacing import Pacing, SendChunk
 from llm_ensemble.request import PER_INSTANCE, Request
-from llm_ensemble.stream import SendChunk, Stream
+from llm_ensemble.stream import Stream
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class EngineStep:
         self._give_up = give_up
         self._numbers = itertools.count(instance * PER_INSTANCE + 1)
         self._streams: dict[int, Stream] = {}
+        self._pacing = Pacing(self._streams.__len__)
         self._closed = threading.Event()
         self._clock = threading.Thread(target=self._watch, name="stream-clock", daemon=True)
         self._clock.start()
@@ -49,7 +51,7 @@ class EngineStep:
         """
         if not number or number in self._streams:
             number = next(self._numbers)
-        stream = self._streams[number] = Stream(number, request, send)
+        stream = self._streams[number] = Stream(number, request, send, self._pacing)
         asked = GenerationRequest(number, input_ids, request.sampling, label or f"#{number}")
         try:
             self._engine.submit(asked, lambda tokens: self._add(stream, tokens))

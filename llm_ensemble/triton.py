@@ -168,10 +168,10 @@ def chunk_sender(request: Any) -> Callable[[Chunk], None]:
     return send
 
 
-def read_chunk(request: Any) -> tuple[Chunk, bool]:
-    """A postprocessing request: a stream's next chunk, and whether its client has left."""
+def read_chunk(request: Any) -> tuple[Chunk, Callable[[], bool]]:
+    """A postprocessing request: a stream's next chunk, and what tells whether its client has left."""
     (tensor,) = request.inputs()
-    return chunk_from_wire(tensor.as_numpy()), request.is_cancelled()
+    return chunk_from_wire(tensor.as_numpy()), request.is_cancelled
 
 
 def end(request: Any, response: Any | None = None) -> None:

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+import time
+
+import pytest
+
+from llm_ensemble.pacing import Pacing
+from llm_ensemble.request import Chunk
+
+CHUNK = Chunk(1, 0, [])
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time stands still until the test moves it: clock[0] is now."""
+    now = [time.monotonic()]
+    monkeypatch.setattr("llm_ensemble.pacing.time.monotonic", lambda: now[0])
+    return now
+
+
+def pause_after(clock, *, cost, streams, chunks=500):
+    """Seconds between a stream's chunks once so many were sent at so many seconds each."""
+    pacing = Pacing(lambda: streams)
+
+    def send(chunk):
+        clock[0] += cost
+
+    for _ in range(chunks):
+        assert pacing.send(CHUNK, send) == clock[0]
+    return pacing.seconds
+
+
+@pytest.mark.parametrize(
+    ("streams", "seconds"),
+    [
+        (1, 0.0016),  # a sixteenth: each token of any engine slower than that goes by itself
+        (8, 0.0128),
+        (62, 0.0992),
+        (100, 0.1),  # nobody waits longer for the sake of that sixteenth ...
+        (250, 0.1),
+        (1000, 0.4),  # ... but sending never takes more than a quarter of the time
+    ],
+)
+def test_a_pause_is_as_long_as_sending_to_everybody_demands(clock, streams, seconds):
+    assert pause_after(clock, cost=0.0001, streams=streams) == pytest.approx(seconds, rel=1e-3)
+
+
+def test_a_slower_machine_sends_less_often(clock):
+    assert pause_after(clock, cost=0.0004, streams=8) == pytest.approx(4 * 0.0128, rel=1e-3)
+
+
+def test_one_slow_chunk_does_not_hold_up_all_others(clock):
+    assert pause_after(clock, cost=0.01, streams=1, chunks=1) == pytest.approx(16 * 0.01 / 32)
+
+
+def test_before_anything_was_sent_nobody_waits(clock):
+    assert Pacing(lambda: 100).seconds == 0
