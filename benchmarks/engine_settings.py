@@ -122,9 +122,15 @@ def main() -> None:
             gc.collect()
     for name in names:
         low, high = min(ratios[name]), max(ratios[name])
-        sys.stdout.write(
-            f"| {name} | {statistics.median(ratios[name]):.2f} | {low:.2f} to {high:.2f} | {longest[name] * 1000:.0f} |\n"
+        figures = (
+            f"{statistics.median(ratios[name]):.2f} | {low:.2f} to {high:.2f} | {longest[name] * 1000:.0f}"
         )
+        sys.stdout.write(f"| {name} | {figures} |\n")
+
+
+def _prompts(draw: random.Random, asked: argparse.Namespace) -> list[list[int]]:
+    """Random ids, so that no prompt begins like another."""
+    return [[draw.randrange(300, 3000) for _ in range(asked.input_tokens)] for _ in range(asked.streams)]
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ BIG_PROMPT = 32 * 1024  # bytes
 TTFT = 0.05  # seconds
 
 
-class Path_:
+class Served:
     """A server with a pace engine, and who asks it."""
 
     def __init__(self, server: Server, folder: Path, interval: float) -> None:
@@ -64,14 +64,14 @@ class Path_:
 
 
 @contextlib.contextmanager
-def served(interval_ms: float) -> Iterator[Path_]:
+def served(interval_ms: float) -> Iterator[Served]:
     """A server whose engine gives a token each so many milliseconds."""
     with tempfile.TemporaryDirectory() as name, (Path(name) / "log").open("wb") as log:
         os.environ.update(PACE_TTFT_MS=str(TTFT * 1000), PACE_INTERVAL_MS=str(interval_ms))
         folder = make_pace_engine(Path(name) / "pace", LIMITS)
         with running(folder, free_ports(), log) as server:
             server.wait_ready()
-            yield Path_(server, folder, interval_ms / 1000)
+            yield Served(server, folder, interval_ms / 1000)
 
 
 def show(name: str, text: str) -> None:
@@ -80,7 +80,7 @@ def show(name: str, text: str) -> None:
     sys.stdout.flush()
 
 
-def cpu_a_token(path: Path_, streams: int, tokens: int) -> str:
+def cpu_a_token(path: Served, streams: int, tokens: int) -> str:
     """Server CPU for each streamed token, of all server processes."""
     runs = [path.ask(streams, tokens) for _ in range(3)]
     micros = [run.server_cpu / run.tokens * 1e6 for run in runs if run.server_cpu]
@@ -94,8 +94,8 @@ def cpu_a_token(path: Path_, streams: int, tokens: int) -> str:
     )
 
 
-def delays(path: Path_, run: Run) -> str:
-    """How late tokens are against the engine's clock, from the request's sending; what came of what was due."""
+def delays(path: Served, run: Run) -> str:
+    """How late tokens are against the engine's clock, from a request's sending; what came of what was due."""
     late: list[float] = []
     for record in run.good:
         due = record.started + TTFT
@@ -134,7 +134,7 @@ def deep() -> None:
         )
 
 
-async def _early_and_late(path: Path_, tokens: int, windows: list[tuple[int, int]]) -> list[float]:
+async def _early_and_late(path: Served, tokens: int, windows: list[tuple[int, int]]) -> list[float]:
     """Server CPU while 8 streams pass each window."""
     driver = GrpcDriver(Target("pace", "grpc", path.address, True))
     records = [Record(time.monotonic()) for _ in range(8)]
@@ -174,7 +174,7 @@ def big() -> None:
         show("32 kB prompts once a second", f"ITL p99 {statistics.median(ratios):.2f} of that without")
 
 
-async def _gaps(path: Path_, prompt: str) -> float:
+async def _gaps(path: Served, prompt: str) -> float:
     """p99 of the inter-token latencies of 8 streams of 10 seconds."""
     driver = GrpcDriver(Target("pace", "grpc", path.address, True))
     records = [Record(time.monotonic()) for _ in range(8)]
