@@ -149,7 +149,7 @@ def test_the_engine_s_error_is_the_last_chunk(clock):
 
 
 def test_several_sequences_end_one_by_one(clock):
-    stream, chunks = a_stream(stream=True, sequences=2)
+    stream, chunks = a_stream(stream=True, sequences=2, pause=0.01)
     stream.add(Tokens([6], "stop", index=1))
     assert not stream.over
     stream.add(Tokens([7], index=0))
