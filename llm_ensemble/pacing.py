@@ -10,10 +10,10 @@ from llm_ensemble.request import Chunk
 
 SendChunk = Callable[[Chunk], None]
 
-# A chunk costs the server far more than a token does. So sending takes a sixteenth of the time of the thread
-# that sends, as long as nobody waits for his tokens longer than a tenth of a second for it; and never more
-# than a quarter. With few streams that is no wait at all: each token goes by itself.
-USUAL_PART = 1 / 16
+# A chunk costs the server far more than a token does. So sending takes a 32nd of the time of the thread that
+# sends, as long as nobody waits for his tokens longer than a tenth of a second for it; and never more than a
+# quarter. With few streams that is no wait at all: each token goes by itself.
+USUAL_PART = 1 / 32
 MOST_PART = 1 / 4
 PATIENCE_SECONDS = 0.1
 MEMORY = 32  # chunks over which the cost is averaged

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
 from llm_ensemble.engines.base import Tokens
 from llm_ensemble.pacing import Pacing, SendChunk
-from llm_ensemble.request import Chunk, Part, Request, TextOptions
+from llm_ensemble.request import CHOSEN, Chunk, Part, Request, TextOptions
 
 # A plain request wants one answer, but a chunk must travel now and then: it is what shows postprocessing
 # a stop string...
@@ -28,7 +29,7 @@ class Stream:
         self._text: TextOptions | None = request.text
         self._send = send
         self._pacing = pacing
-        self._least = _least_seconds(request.text)
+        self._least = _least_seconds(number, request.text)
         self._running = set(range(request.text.num_sequences))
         self._gathered: dict[int, Gathered] = {}
         self._next_chunk = 0
@@ -60,7 +61,8 @@ class Stream:
         with self._lock:
             now = time.monotonic()
             due = self._gathered and now >= self._due_at
-            if not self.over and (due or now - self._sent_at >= QUIET_SECONDS):
+            quiet = now - self._sent_at >= max(QUIET_SECONDS, self._least)
+            if not self.over and (due or quiet):
                 self._flush()
 
     def _gather(self, tokens: Tokens) -> None:
@@ -84,11 +86,14 @@ class Stream:
             self._due_at = self._sent_at + max(self._least, self._pacing.seconds)
 
 
-def _least_seconds(text: TextOptions) -> float:
+def _least_seconds(number: int, text: TextOptions) -> float:
     """How long tokens gather at least when sending costs nothing."""
     if text.stream:
         return 0
-    return GATHER_SECONDS if text.stop_words else QUIET_SECONDS
+    if text.stop_words:
+        return GATHER_SECONDS
+    # Whoever chose the number, ensemble_unary, looks after its client by itself.
+    return QUIET_SECONDS if number < CHOSEN else math.inf
 
 
 class Gathered:

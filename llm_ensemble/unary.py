@@ -14,7 +14,7 @@ from llm_ensemble.request import choose_number
 
 log = logging.getLogger(__name__)
 
-WATCH_SECONDS = 0.25
+WATCH_SECONDS = 0.4
 
 
 class Call(Protocol):

@@ -8,6 +8,7 @@ from llm_ensemble.engines.base import Tokens
 from llm_ensemble.errors import EngineError
 from llm_ensemble.pacing import Pacing
 from llm_ensemble.request import (
+    CHOSEN,
     Chunk,
     Part,
     Request,
@@ -28,11 +29,13 @@ def clock(monkeypatch):
     return now
 
 
-def a_stream(*, stream, sequences=1, stop_words=("x",), pause=0.0):
+def a_stream(*, stream, sequences=1, stop_words=("x",), pause=0.0, number=5):
     """A stream and where its chunks go; pause: seconds between them that sending's cost demands."""
     chunks = []
     text = TextOptions(stream, list(stop_words), "", 2, sequences)
-    return Stream(5, Request(Sampling(max_tokens=9), text, math.inf), chunks.append, Paced(pause)), chunks
+    return Stream(
+        number, Request(Sampling(max_tokens=9), text, math.inf), chunks.append, Paced(pause)
+    ), chunks
 
 
 class Paced(Pacing):
@@ -163,3 +166,15 @@ def test_a_cancelled_request_ends_the_sequences_that_go_on(clock):
     stream.add(Tokens([], "cancelled"))
     assert sorted((p.index, p.finish) for p in chunks[-1].parts) == [(0, "cancelled"), (2, "cancelled")]
     assert chunks[-1].last
+
+
+def test_a_plain_request_that_somebody_else_watches_travels_once(clock):
+    """ensemble_unary chose its number, and asks Triton for the client by itself."""
+    stream, chunks = a_stream(stream=False, stop_words=[], number=CHOSEN)
+    for token in (6, 7):
+        clock[0] += 10
+        stream.add(Tokens([token]))
+        stream.show_life()
+    assert chunks == []
+    stream.add(Tokens([8], "length"))
+    assert sent(chunks) == [(0, [Part(0, [6, 7, 8], "length")], True)]
