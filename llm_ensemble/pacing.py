@@ -12,7 +12,7 @@ SendChunk = Callable[[Chunk], None]
 
 # A chunk costs the server far more than a token does. So sending takes a 32nd of the time of the thread that
 # sends, as long as nobody waits for his tokens longer than a tenth of a second for it; and never more than a
-# quarter. With few streams that is no wait at all: each token goes by itself.
+# quarter. Who is alone waits for nobody: each of his tokens goes by itself.
 USUAL_PART = 1 / 32
 MOST_PART = 1 / 4
 PATIENCE_SECONDS = 0.1
@@ -41,5 +41,5 @@ class Pacing:
     @property
     def seconds(self) -> float:
         """From a stream's chunk to its next."""
-        whole_round = self._cost * self._streams()
-        return max(whole_round / MOST_PART, min(whole_round / USUAL_PART, PATIENCE_SECONDS))
+        to_others = self._cost * (self._streams() - 1)
+        return max(to_others / MOST_PART, min(to_others / USUAL_PART, PATIENCE_SECONDS))
