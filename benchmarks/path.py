@@ -95,20 +95,23 @@ def cpu_a_token(path: Served, streams: int, tokens: int) -> str:
 
 
 def delays(path: Served, run: Run) -> str:
-    """How late tokens are against the engine's clock, from a request's sending; what came of what was due."""
+    """How late tokens are, against the promptest of their stream; what came of what was due meanwhile."""
     late: list[float] = []
     for record in run.good:
-        due = record.started + TTFT
+        given, offsets = 0, []
         for arrived, count in record.arrivals:
-            late += [arrived - due - k * path.interval for k in range(count)]
-            due += count * path.interval
+            offsets += [arrived - (given + k) * path.interval for k in range(count)]
+            given += count
+        late += [offset - min(offsets) for offset in offsets]
     begin = max(record.arrivals[0][0] for record in run.good)
     over = min(record.arrivals[-1][0] for record in run.good)
     came = sum(n for record in run.good for at, n in record.arrivals if begin < at <= over)
     due_then = len(run.good) * (over - begin) / path.interval
+    first = [first_token_seconds(record) - TTFT for record in run.good]
     return (
         f"delivered {came / due_then:.3f} of what was generated, a token's delay p50 "
-        f"{percentile(late, 50) * 1000:.0f} ms, p99 {percentile(late, 99) * 1000:.0f} ms"
+        f"{percentile(late, 50) * 1000:.0f} ms, p99 {percentile(late, 99) * 1000:.0f} ms, "
+        f"first tokens + {percentile(first, 50) * 1000:.0f} ms, p99 + {percentile(first, 99) * 1000:.0f} ms"
     )
 
 
@@ -216,8 +219,11 @@ ROWS: dict[str, Callable[[], None]] = {f.__name__: f for f in (many, deep, big, 
 def main() -> None:
     """The rows that are named, or all."""
     parser = argparse.ArgumentParser(description="What the path around an engine costs.")
-    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], default=[*ROWS])
-    for name in parser.parse_args().rows:
+    parser.add_argument("rows", nargs="*", metavar="row", help=f"of {', '.join(ROWS)}; all unless told")
+    asked = parser.parse_args().rows or [*ROWS]
+    if unknown := [name for name in asked if name not in ROWS]:
+        parser.error(f"no row {unknown[0]!r}: take of {', '.join(ROWS)}")
+    for name in asked:
         ROWS[name]()
 
 

@@ -181,14 +181,16 @@ class Sequence:
     def _text_until_stop(self, part: Part) -> tuple[int, str]:
         """Tokens used and their text.
 
-        One token at a time, so that usage ends with the token that completed a stop string, however many
-        tokens the chunk brought.
+        With stop strings one token at a time, so that usage ends with the token that completed one, however
+        many tokens the chunk brought.
         """
         pieces = []
-        for used, token_id in enumerate(part.token_ids, 1):
-            pieces.append(self._stop.feed(self._detokenizer.feed([token_id])))
+        at_a_time = 1 if self._stop.words else max(1, len(part.token_ids))
+        for begin in range(0, len(part.token_ids), at_a_time):
+            ids = part.token_ids[begin : begin + at_a_time]
+            pieces.append(self._stop.feed(self._detokenizer.feed(ids)))
             if self._stop.found:
-                return used, "".join(pieces)
+                return begin + 1, "".join(pieces)
         if part.finish:
             pieces.append(self._stop.feed(self._detokenizer.flush()))
             pieces.append("" if self._stop.found else self._stop.flush())

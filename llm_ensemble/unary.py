@@ -17,6 +17,11 @@ log = logging.getLogger(__name__)
 WATCH_SECONDS = 0.4
 
 
+def most_calls(max_batch_size: int, max_waiting: int, instances: int) -> int:
+    """Plain requests that may be open at a time: as many as all instances of the engine run and let wait."""
+    return (max_batch_size + max_waiting) * instances
+
+
 class Call(Protocol):
     """One plain request."""
 

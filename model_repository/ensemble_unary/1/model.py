@@ -7,7 +7,7 @@ from llm_ensemble.answers import Answers
 from llm_ensemble.manifest import read_manifest
 from llm_ensemble.settings import read_gpu_settings, read_settings
 from llm_ensemble.triton_unary import UnaryCall
-from llm_ensemble.unary import Forwarder
+from llm_ensemble.unary import Forwarder, most_calls
 
 
 class TritonPythonModel:
@@ -16,9 +16,11 @@ class TritonPythonModel:
     def initialize(self, args):
         triton.start_log()
         settings = read_settings()
-        most = read_manifest(settings.engine_dir).limits.max_batch_size + settings.max_waiting
+        instances = read_gpu_settings().instances
+        limits = read_manifest(settings.engine_dir).limits
         self._answers = Answers()
-        self._forwarder = Forwarder(most, AbortSender(read_gpu_settings().instances).abort)
+        most = most_calls(limits.max_batch_size, settings.max_waiting, instances)
+        self._forwarder = Forwarder(most, AbortSender(instances).abort)
 
     def execute(self, requests):
         for request in requests:
