@@ -69,7 +69,7 @@ def test_a_plain_infer_is_one_chunk_however_long_it_takes(paced):
 
 
 def test_as_many_plain_infers_run_at_a_time_as_the_engine_has_places(paced):
-    """Triton's Python backend lets 32 of them through unless told otherwise; the rest would end after this."""
+    """Triton's Python backend lets 32 through unless told otherwise; the rest would end after this."""
     address = f"127.0.0.1:{paced.ports.grpc}"
     errors = []
     with grpcclient.InferenceServerClient(address) as client:
