@@ -5,6 +5,8 @@ from llm_ensemble import triton
 from llm_ensemble.aborts import AbortSender
 from llm_ensemble.answers import Answers
 from llm_ensemble.manifest import read_manifest
+from llm_ensemble.metrics import Metrics
+from llm_ensemble.refusals import Refusals
 from llm_ensemble.settings import read_gpu_settings, read_settings
 from llm_ensemble.triton_unary import UnaryCall
 from llm_ensemble.unary import Forwarder, most_calls
@@ -20,11 +22,15 @@ class TritonPythonModel:
         limits = read_manifest(settings.engine_dir).limits
         self._answers = Answers()
         most = most_calls(limits.max_batch_size, settings.max_waiting, instances)
+        self._metrics = Metrics(triton.metric_family)
+        self._refusals = Refusals(self._metrics, settings.log_format, failures=False)
+        self._metrics.start()
         self._forwarder = Forwarder(most, AbortSender(instances).abort)
 
     def execute(self, requests):
         for request in requests:
-            self._forwarder.forward(UnaryCall(request, self._answers))
+            self._forwarder.forward(UnaryCall(request, self._answers, self._refusals.add))
 
     def finalize(self):
         self._forwarder.close()
+        self._metrics.close()
