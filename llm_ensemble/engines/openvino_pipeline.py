@@ -12,7 +12,7 @@ import openvino_genai as genai
 
 from llm_ensemble.engines.base import Tokens
 from llm_ensemble.errors import EngineDirectoryError, RequestError
-from llm_ensemble.manifest import Manifest
+from llm_ensemble.manifest import Limits, Manifest
 from llm_ensemble.sampling import Sampling
 
 BLOCK = 32  # tokens a KV-cache block holds on CPU, seen: 64 blocks of a model with 512 B a token are 1 MiB
@@ -37,11 +37,8 @@ def load_pipeline(folder: Path, manifest: Manifest) -> genai.ContinuousBatchingP
     scheduler = genai.SchedulerConfig()
     scheduler.max_num_seqs = limits.max_batch_size
     scheduler.max_num_batched_tokens = limits.max_num_tokens
-    wanted, affordable = _wanted_blocks(manifest), _affordable_blocks(folder, manifest)
-    scheduler.num_kv_blocks = max(1, min(wanted, affordable))
-    # Where the cache may run full the pipeline throws requests out and begins them again, and one that is
-    # cancelled then leaves garbage in the prefix cache (see openvino_prompts.py).
-    scheduler.enable_prefix_caching = wanted <= affordable
+    scheduler.num_kv_blocks = max(1, min(_wanted_blocks(limits), _affordable_blocks(folder, manifest)))
+    scheduler.enable_prefix_caching = shares_beginnings(folder, manifest)
     try:
         # The pipeline wants a tokenizer object; ours is empty, since only ids go in.
         tokenizer = genai.Tokenizer(folder)
@@ -51,9 +48,23 @@ def load_pipeline(folder: Path, manifest: Manifest) -> genai.ContinuousBatchingP
         raise EngineDirectoryError(f"{folder} cannot be loaded ({error}): build the engine again") from error
 
 
-def _wanted_blocks(manifest: Manifest) -> int:
-    """Blocks for a full batch at full length, and one each to copy. Memory is touched only as it is used."""
-    return manifest.limits.max_batch_size * (-(-manifest.limits.max_seq_len // BLOCK) + 1)
+def shares_beginnings(folder: Path, manifest: Manifest) -> bool:
+    """Whether prompts that begin alike share their beginnings' keys and values.
+
+    Where the cache may run full the pipeline throws requests out and begins them again, and one that is
+    cancelled then leaves garbage to share (see openvino_prompts.py).
+    """
+    return _wanted_blocks(manifest.limits) <= _affordable_blocks(folder, manifest)
+
+
+def most_reading_on(limits: Limits) -> int:
+    """Requests whose clients have left that may be read on beside a full batch; more keep their places."""
+    return 1 + limits.max_batch_size // 8
+
+
+def _wanted_blocks(limits: Limits) -> int:
+    """Blocks for all of them at full length, and one each to copy. Memory is touched only as it is used."""
+    return (limits.max_batch_size + most_reading_on(limits)) * (-(-limits.max_seq_len // BLOCK) + 1)
 
 
 def _affordable_blocks(folder: Path, manifest: Manifest) -> int:

@@ -110,6 +110,11 @@ def test_a_beam_search_finds_what_is_likelier_than_the_greedy_text_best_first(en
     assert beams[0] > greedy
 
 
+def wait_until_read(engine):
+    while engine._reading_on:
+        time.sleep(0.001)
+
+
 @pytest.mark.parametrize(
     "leaver", [{}, {"num_return_sequences": 3, "greedy": False, "seed": 1}, {"beam_width": 3}]
 )
@@ -134,8 +139,27 @@ def test_a_prompt_that_somebody_left_half_read_is_no_garbage_for_the_next(
         time.sleep(0.06)
         engine.abort(number)
         assert left.rest()[-1].finish == "cancelled"
+        assert engine.stats().running == 1  # its place is free though its prompt is still read
     engine.abort(1)
+    wait_until_read(engine)  # company changes an INT8 engine's numbers a little
     assert log_probs(engine) == pytest.approx(log_probs(untouched), abs=0.02)
+
+
+def test_who_leaves_when_many_are_read_on_keeps_his_place_until_it_is_his_turn(start, manifest, monkeypatch):
+    engine = start(changed(manifest, limits=changed(manifest.limits, max_num_tokens=64)))
+    monkeypatch.setattr(engine, "_most_reading_on", 1)
+    step = engine._pipeline.step
+    replace_step(engine, monkeypatch, lambda: (time.sleep(0.01), step()))
+    leavers = [Asked(engine, number, [0, *range(300, 700)], max_tokens=100) for number in range(3)]
+    while engine.stats().running < 3:
+        time.sleep(0.001)
+    for number in range(3):
+        engine.abort(number)
+    leavers[0].rest()
+    assert engine.stats().running == 2
+    assert [one.rest()[-1].finish for one in leavers[1:]] == ["cancelled", "cancelled"]
+    assert engine.stats().running == 0
+    wait_until_read(engine)
 
 
 def test_a_prompt_that_begins_like_an_earlier_one_is_not_read_again(start, manifest, monkeypatch):
