@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO
 
 from build_scripts.admin_apis import AdminKeyError, restrictions
-from build_scripts.instances import lay_repository
+from build_scripts.instances import lay_repository, thread_pool
 from llm_ensemble.settings import read_gpu_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -158,7 +158,12 @@ def running(
         backends = lay_backend(installation, Path(folder))
         repository = lay_repository(repository, Path(folder) / "models", instances)
         process = subprocess.Popen(
-            [*END_WITH_PARENT, *command(installation, backends, repository, ports), *restricted],
+            [
+                *END_WITH_PARENT,
+                *command(installation, backends, repository, ports),
+                thread_pool(engine_dir, instances),
+                *restricted,
+            ],
             env=environment(installation, engine_dir),
             stdout=log,
             stderr=subprocess.STDOUT if log is not None else None,
