@@ -2,8 +2,8 @@
 """Room on tritonserver's stacks, so that no request of a usual size can overflow one.
 
 tritonserver 2.51.0 reads JSON by recursion, about 80 bytes of stack a bracket, and keeps 16 bytes of it for
-each piece of a chunked body; it has an option against neither. With Linux's usual 8 MB a body of 150,000 brackets,
-or of 600,000 pieces, ends it by a segmentation fault (both seen).
+each piece of a chunked body; it has an option against neither. With the usual 8 MB of Linux a body of 150,000
+brackets, or of 600,000 pieces, ends it by a segmentation fault (both seen).
 """
 
 from __future__ import annotations

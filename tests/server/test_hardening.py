@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What docs/security.md says of hostile callers, where no other test has it: the server lives on."""
 
+import concurrent.futures
 import http.client
 import json
 import socket
@@ -15,6 +16,8 @@ from tritonclient.utils import InferenceServerException
 from build_scripts.stacks import STACK_BYTES
 from build_scripts.tritonserver import free_ports, running
 from tests.asking import GrpcStream, as_infer, generate, post, tensors
+from tests.processes import descendants
+from tests.server.conftest import tapped_server
 
 MB = 1_000_000
 PATHS = (("generate", "ensemble"), ("generate_stream", "ensemble"), ("infer", "ensemble_unary"))
@@ -175,26 +178,41 @@ def test_a_tensor_whose_bytes_do_not_fit_its_shape_is_refused(unmoved):
             assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT, (shape, caught.value.details())
 
 
-def test_nobody_writes_lines_of_their_own_into_the_log(unmoved):
-    """An id and a field's name go into messages; a line break in one must not begin a line of the log."""
-    forged = '\nI0101 00:00:00.000000 1 forged.cc:1] "all is well"'
-    for body in (
-        {"id": forged, "max_tokens": 0},
-        {forged: 1},
-        {"stop_words": [forged] * 100},
-        {"id": forged},
+FORGED = '\nI0101 00:00:00.000000 1 forged.cc:1] "all is well"'
+
+
+def test_what_a_caller_names_begins_no_line_of_the_log(unmoved):
+    for fields in (
+        {"id": FORGED, "max_tokens": 0},
+        {FORGED: 1},
+        {"stop_words": [FORGED] * 100},
+        {"id": FORGED},
     ):
-        post(unmoved, "generate", {"text_input": f"a{forged}", "max_tokens": 1, **body})
-        post(
-            unmoved,
-            "infer",
-            as_infer(text_input=forged, **{k: v for k, v in body.items() if k == "max_tokens"}),
-            "ensemble_unary",
-        )
+        post(unmoved, "generate", {"text_input": f"a{FORGED}", "max_tokens": 1, **fields})
+    post(unmoved, "infer", as_infer(text_input=FORGED, max_tokens=0), "ensemble_unary")
     with GrpcStream(unmoved) as stream:
-        list(stream.ask(text_input="a", max_tokens=1, request_id=forged))
-    raw(unmoved, "GET", f"/v2/models/{urllib.parse.quote(forged)}")
-    assert not [line for line in unmoved.log.read_text().splitlines() if line.startswith("I0101")]
+        list(stream.ask(text_input="a", max_tokens=1, request_id=FORGED))
+    raw(unmoved, "GET", f"/v2/models/{urllib.parse.quote(FORGED)}")
+    assert not forged_lines(unmoved.log.read_text())
+
+
+def test_an_id_that_is_logged_stays_in_its_line(tight, tmp_path):
+    """An engine that fails makes us log the ids of what was open."""
+    with tapped_server(tight, tmp_path, TAP_STEP_SECONDS=0.02) as dying:
+        asked = {"text_input": "a", "max_tokens": 500, "ignore_eos": True}
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            pool.submit(post, dying.server, "generate", {**asked, "id": FORGED})
+            dying.wait(lambda: dying.state["running"] == 1)
+            post(dying.server, "generate", {**asked, "id": "die"})
+        dying.wait(
+            lambda: not any("tensorrt_llm" in p.command for p in descendants(dying.server.process.pid))
+        )
+        assert [line for line in dying.log.splitlines() if line.startswith("E") and "forged.cc" in line]
+        assert not forged_lines(dying.log)
+
+
+def forged_lines(log):
+    return [line for line in log.splitlines() if line.startswith("I0101")]
 
 
 def test_no_text_of_a_request_is_in_the_log(unmoved):
