@@ -62,7 +62,7 @@ class Mailbox:
 
 
 def _user_of(connection: Connection) -> int:
-    """Who is at the other end. An abstract socket has no permissions: whoever shares our network can connect."""
+    """Who is at the other end: an abstract socket has no permissions, so anybody on the machine may be."""
     with socket.socket(fileno=os.dup(connection.fileno())) as ours:
         credentials = ours.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _, user, _ = struct.unpack("3i", credentials)
