@@ -57,13 +57,11 @@ class Watched:
                 self._over.set()
 
     def _ask_on(self, i):
-        wrong = {"max_tokens": 0} if i == 0 else {"deadline_ms": 20} if i == 1 else {}
+        """Every other client asks for a stream; the first asks for what cannot be, the second leaves no time."""
+        asked = {"text_input": "The server", "max_tokens": 200, "ignore_eos": True, "stream": i % 2 == 0}
+        asked |= {0: {"max_tokens": 0}, 1: {"deadline_ms": 20}}.get(i, {})
         while not self._over.is_set() and time.monotonic() < self._end:
-            post(
-                self.server,
-                "generate",
-                {"text_input": "The server", "max_tokens": 200, "ignore_eos": True, **wrong},
-            )
+            post(self.server, "generate_stream" if asked["stream"] else "generate", asked)
             self._over.wait(0.05)
 
     def _leave_on(self):
