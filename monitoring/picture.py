@@ -43,7 +43,7 @@ def draw(url: str, minutes: float, interval: str, output: Path) -> None:
 
     panels = [(panel, lines_of(url, panel, minutes, interval)) for panel in read_panels()]
     bottom = max(panel.at[1] + panel.at[3] for panel, lines in panels if lines)
-    figure = pyplot.figure(figsize=(15, 0.42 * bottom), dpi=80)
+    figure = pyplot.figure(figsize=(15, 0.32 * bottom), dpi=80)
     for panel, lines in panels:
         x, y, width, height = panel.at
         if lines:
@@ -93,6 +93,7 @@ def draw_lines(axes: Any, panel: Panel, lines: dict[str, tuple[list[float], list
     for (name, (at, values)), color in zip(lines.items(), COLORS * 2):
         axes.plot(at, [value * factor for value in values], label=name, color=color, linewidth=1.2)
     axes.set_ylim(bottom=0)
+    axes.margins(y=0.3)  # for the legend
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}{unit}")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} min" if value else "now")
     axes.tick_params(labelsize=7, length=2)

@@ -57,7 +57,7 @@ class Watched:
                 self._over.set()
 
     def _ask_on(self, i):
-        """Every other client asks for a stream; the first asks for what cannot be, the second leaves no time."""
+        """Every other client wants a stream; the first asks for what cannot be, the second leaves no time."""
         asked = {"text_input": "The server", "max_tokens": 200, "ignore_eos": True, "stream": i % 2 == 0}
         asked |= {0: {"max_tokens": 0}, 1: {"deadline_ms": 20}}.get(i, {})
         while not self._over.is_set() and time.monotonic() < self._end:
