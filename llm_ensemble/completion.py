@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from tokenizers import Tokenizer
 
@@ -37,19 +38,44 @@ class Text:
     log_probs: bool
 
 
+class Report(Protocol):
+    """What becomes known of a request on its way (request_report.py)."""
+
+    def gave(self, text: Text) -> None:
+        """A response is given out."""
+
+    def ended(self, finishes: list[str], name: str) -> None:
+        """Nothing more comes; finishes: why the request's sequences ended, name: the client's or a number."""
+
+
+class NoReport:
+    """Where nobody measures."""
+
+    def gave(self, text: Text) -> None:
+        """Nothing."""
+
+    def ended(self, finishes: list[str], name: str) -> None:
+        """Nothing."""
+
+
 class Postprocessor:
     """The open streams.
 
     abort: tells the engine that a stream's rest is not wanted. answer: takes the response of a stream whose
-    number ensemble_unary chose.
+    number ensemble_unary chose. report: begins a request's.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, abort: Callable[[int], None], answer: Callable[[int, Text], None]
+        self,
+        tokenizer: Tokenizer,
+        abort: Callable[[int], None],
+        answer: Callable[[int, Text], None],
+        report: Callable[[TextOptions], Report] = lambda options: NoReport(),
     ) -> None:
         self._tokenizer = tokenizer
         self._abort = abort
         self._answer = answer
+        self._report = report
         self._streams: dict[int, Completion] = {}
 
     @property
@@ -57,26 +83,30 @@ class Postprocessor:
         """Streams that have not ended."""
         return len(self._streams)
 
-    def add(self, chunk: Chunk, client_left: bool) -> Text | None:
+    def add(self, chunk: Chunk, client_left: bool, name: Callable[[], str] = lambda: "") -> Text | None:
         """Take a stream's next chunk; return a response when it is time for one.
 
+        name: asks for the client's for the request.
         Raises EngineError when the engine gave the stream up or a chunk is missing. However a stream
         ends, nothing of it is kept; what the engine sends after that is dropped.
         """
         completion = self._streams.pop(chunk.stream, None)
         if chunk.text:
-            completion = Completion(self._tokenizer, chunk.text)
+            completion = Completion(self._tokenizer, chunk.text, self._report(chunk.text))
         if completion is None:
             return None
-        wanted = False
+        wanted, finishes = False, ["error"]
         try:
             response = None if client_left else completion.add(chunk)
-            wanted = not (client_left or completion.ended)
+            finishes = ["cancelled"] if client_left else completion.finishes
+            wanted = not all(finishes)
         finally:
             if wanted and not chunk.last:
                 self._streams[chunk.stream] = completion
-            elif not chunk.last:
-                self._abort(chunk.stream)
+            else:
+                completion.report.ended(finishes, name() or f"#{chunk.stream}")
+                if not chunk.last:
+                    self._abort(chunk.stream)
         if response and chunk.stream >= CHOSEN:
             self._answer(chunk.stream, response)
             return None
@@ -86,7 +116,8 @@ class Postprocessor:
 class Completion:
     """One request's way from ids to text: its sequences, and when they make a response."""
 
-    def __init__(self, tokenizer: Tokenizer, options: TextOptions) -> None:
+    def __init__(self, tokenizer: Tokenizer, options: TextOptions, report: Report) -> None:
+        self.report = report
         self._options = options
         self._sequences = [Sequence(tokenizer, options) for _ in range(options.num_sequences)]
         self._next_chunk = 0
@@ -108,9 +139,9 @@ class Completion:
         return self._give(bool(chunk.parts))
 
     @property
-    def ended(self) -> bool:
-        """Whether every sequence has ended."""
-        return all(sequence.finish for sequence in self._sequences)
+    def finishes(self) -> list[str]:
+        """Why each sequence has ended, "" for one that has not."""
+        return [sequence.finish for sequence in self._sequences]
 
     def _give(self, parts: bool) -> Text | None:
         """A stream gives new text as it comes; a plain request, everything at its end.
@@ -119,11 +150,13 @@ class Completion:
         Triton's HTTP server does not look whether its client is still there.
         """
         news = any(sequence.has_news for sequence in self._sequences) or not (parts or self._answered)
-        if not ((self._options.stream and news) or self.ended):
+        if not ((self._options.stream and news) or all(self.finishes)):
             return None
         self._answered = True
         shares = [sequence.give() for sequence in self._sequences]
-        return Text(shares, self._options.num_input_tokens, self._options.log_probs)
+        text = Text(shares, self._options.num_input_tokens, self._options.log_probs)
+        self.report.gave(text)
+        return text
 
 
 class Sequence:

@@ -10,7 +10,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from llm_ensemble.engine_report import EngineReport
 from llm_ensemble.engines.base import Engine, GenerationRequest, Tokens
+from llm_ensemble.metrics import Metrics, Unseen
 from llm_ensemble.request import PER_INSTANCE, Request
 from llm_ensemble.stream import SendChunk, Stream
 
@@ -25,12 +27,19 @@ class EngineStep:
     """Gives each request a number of its own, its sender the engine's tokens, and an end by its deadline.
 
     instance: which of several that serve the same streams this is; their numbers differ. give_up: called
-    once when the engine has died and every stream has had its end.
+    once when the engine has died and every stream has had its end. report: what measures it.
     """
 
-    def __init__(self, engine: Engine, instance: int = 0, give_up: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        instance: int = 0,
+        give_up: Callable[[], None] = lambda: None,
+        report: EngineReport | None = None,
+    ) -> None:
         self._engine = engine
         self._give_up = give_up
+        self._report = report or EngineReport(Metrics(Unseen), instance)
         self._numbers = itertools.count(instance * PER_INSTANCE + 1)
         self._streams: dict[int, Stream] = {}
         self._closed = threading.Event()
@@ -50,7 +59,8 @@ class EngineStep:
         if not number or number in self._streams:
             number = next(self._numbers)
         stream = self._streams[number] = Stream(number, request, send)
-        asked = GenerationRequest(number, input_ids, request.sampling, label or f"#{number}")
+        let_in = self._report.arrived(len(input_ids))
+        asked = GenerationRequest(number, input_ids, request.sampling, label or f"#{number}", let_in)
         try:
             self._engine.submit(asked, lambda tokens: self._add(stream, tokens))
         except BaseException:
@@ -74,6 +84,7 @@ class EngineStep:
         self._clock.join()
 
     def _add(self, stream: Stream, tokens: Tokens) -> None:
+        self._report.made(len(tokens.token_ids))
         stream.add(tokens)
         if stream.over:
             self._streams.pop(stream.number, None)

@@ -20,11 +20,17 @@ class Settings:
     MAX_WAITING: sequences that may wait for a place in the running batch before the next is refused.
     DEADLINE_MS: milliseconds after which a request ends that sets no deadline_ms. Triton does not notice
     that the client of a plain HTTP request has left, so this is what bounds such a request.
+    LOG_FORMAT: of the log's line about each request, text or json. LOG_TEXT: whether it has prompt and text.
     """
 
     engine_dir: Path = Path("/engine")
     max_waiting: int = 256
     deadline_ms: int = 600_000
+    log_format: str = "text"
+    log_text: bool = False
+
+
+LOG_FORMATS = ("text", "json")
 
 
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -33,6 +39,8 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         engine_dir=Path(environ.get("ENGINE_DIR", Settings.engine_dir)),
         max_waiting=_whole_number(environ, "MAX_WAITING", "sequences", least=0),
         deadline_ms=_whole_number(environ, "DEADLINE_MS", "milliseconds", least=1),
+        log_format=_one_of(environ, "LOG_FORMAT", LOG_FORMATS, Settings.log_format),
+        log_text=bool(int(_one_of(environ, "LOG_TEXT", ("0", "1"), "0"))),
     )
 
 

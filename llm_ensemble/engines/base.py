@@ -22,12 +22,16 @@ from llm_ensemble.settings import (
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """One prompt to continue. number is the caller's, unique among the open ones; label is for the log."""
+    """One prompt to continue. number is the caller's, unique among the open ones; label is for the log.
+
+    let_in: to be called once the request has a place in the engine's batch; it only takes a note.
+    """
 
     number: int
     input_ids: list[int]
     sampling: Sampling
     label: str = ""
+    let_in: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)

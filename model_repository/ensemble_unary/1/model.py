@@ -5,6 +5,8 @@ from llm_ensemble import triton
 from llm_ensemble.aborts import AbortSender
 from llm_ensemble.answers import Answers
 from llm_ensemble.manifest import read_manifest
+from llm_ensemble.metrics import Metrics
+from llm_ensemble.refusals import Refusals
 from llm_ensemble.settings import read_gpu_settings, read_settings
 from llm_ensemble.triton_unary import UnaryCall
 from llm_ensemble.unary import Forwarder
@@ -18,11 +20,15 @@ class TritonPythonModel:
         settings = read_settings()
         most = read_manifest(settings.engine_dir).limits.max_batch_size + settings.max_waiting
         self._answers = Answers()
+        self._metrics = Metrics(triton.metric_family)
+        self._refusals = Refusals(self._metrics, settings.log_format, failures=False)
+        self._metrics.start()
         self._forwarder = Forwarder(most, AbortSender(read_gpu_settings().instances).abort)
 
     def execute(self, requests):
         for request in requests:
-            self._forwarder.forward(UnaryCall(request, self._answers))
+            self._forwarder.forward(UnaryCall(request, self._answers, self._refusals.add))
 
     def finalize(self):
         self._forwarder.close()
+        self._metrics.close()
