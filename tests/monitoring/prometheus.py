@@ -38,6 +38,7 @@ def configuration(folder, metrics_port):
     rules = yaml.safe_load((MONITORING / "alerts.yml").read_text())
     for rule in rules["groups"][0]["rules"]:
         rule["for"] = "0s"
+        rule["expr"] = rule["expr"].replace("[2m]", "[5s]")
     (folder / "alerts.yml").write_text(yaml.safe_dump(rules))
     (folder / "prometheus.yml").write_text(yaml.safe_dump(scraping))
     return folder / "prometheus.yml"

@@ -25,7 +25,7 @@ NEEDS_A_GPU = "GPUs (none on a CPU server)"
 QUERIES = [(panel.title, query) for panel in read_panels() for query in panel.queries]
 RULES = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"][0]["rules"]
 COMPARISON = re.compile(r"^(.*) > [\d.]+$", re.DOTALL)
-LOAD_SECONDS = 60  # at most; it ends with the tests
+LOAD_SECONDS = 120  # at most; it ends with the tests
 
 
 class Watched:
@@ -113,14 +113,17 @@ def test_every_alert_compares_a_number_that_is_there(watched, rule):
 
 def test_refusals_are_alerted_while_the_server_stands(watched):
     until(lambda: "Refusals" in watched.firing(), watched.firing)
-    assert not watched.firing() & {"NoReadyServer", "ServerDown", "EngineGone", "Errors"}
+    assert not watched.firing() & {"NoReadyServer", "ServerDown", "NoProgress", "Errors"}
 
 
-def test_an_engine_that_is_killed_and_a_server_that_is_stopped_are_alerted(watched):
-    """Last in this module: it ends the server."""
+def test_an_engine_that_hangs_and_a_server_that_is_stopped_are_alerted(watched):
+    """Last in this module: it ends the server. An engine whose process is gone looks like one that hangs."""
     (engine,) = [one for one in descendants(watched.server.process.pid) if "tensorrt_llm" in one.command]
-    os.kill(engine.pid, signal.SIGKILL)
-    until(lambda: "EngineGone" in watched.firing(), watched.firing)
-    assert "NoReadyServer" not in watched.firing()
+    os.kill(engine.pid, signal.SIGSTOP)
+    try:
+        until(lambda: "NoProgress" in watched.firing(), watched.firing)
+    finally:
+        os.kill(engine.pid, signal.SIGCONT)
+    assert not watched.firing() & {"NoReadyServer", "ServerDown"}
     watched.server.stop()
     until(lambda: {"NoReadyServer", "ServerDown"} <= watched.firing(), watched.firing)
