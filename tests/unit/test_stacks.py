@@ -6,7 +6,7 @@ import pytest
 
 from build_scripts import stacks
 
-SHOW = ("sh", "-c", "ulimit -s; ulimit -Hs")
+SHOW = ("/bin/sh", "-c", "ulimit -s; ulimit -Hs")
 
 
 def limits(*before):
