@@ -14,7 +14,8 @@ from typing import Any
 
 from monitoring.dashboard import Panel, ask, read_panels
 
-FACTORS = {"percentunit": (100, " %"), "bytes": (1e-9, " GB"), "s": (1000, " ms")}
+FACTORS = {"percentunit": (100, " %"), "bytes": (1e-9, " GB"), "s": (1, " s")}
+ROOM_FOR_LEGEND = 1.35
 COLORS = ("#5794f2", "#73bf69", "#ff9830", "#f2495c", "#b877d9", "#8ab8ff")
 
 
@@ -43,7 +44,7 @@ def draw(url: str, minutes: float, interval: str, output: Path) -> None:
 
     panels = [(panel, lines_of(url, panel, minutes, interval)) for panel in read_panels()]
     bottom = max(panel.at[1] + panel.at[3] for panel, lines in panels if lines)
-    figure = pyplot.figure(figsize=(15, 0.32 * bottom), dpi=80)
+    figure = pyplot.figure(figsize=(14, 0.27 * bottom), dpi=75)
     for panel, lines in panels:
         x, y, width, height = panel.at
         if lines:
@@ -56,7 +57,7 @@ def draw(url: str, minutes: float, interval: str, output: Path) -> None:
             axes = figure.add_axes(place)
             axes.set_title(panel.title, fontsize=9, loc="left", pad=3)
             (draw_number if panel.kind == "stat" else draw_lines)(axes, panel, lines)
-    figure.savefig(output)
+    figure.savefig(output, pil_kwargs={"optimize": True})
 
 
 def lines_of(
@@ -92,8 +93,7 @@ def draw_lines(axes: Any, panel: Panel, lines: dict[str, tuple[list[float], list
     factor, unit = FACTORS.get(panel.unit, (1, ""))
     for (name, (at, values)), color in zip(lines.items(), COLORS * 2):
         axes.plot(at, [value * factor for value in values], label=name, color=color, linewidth=1.2)
-    axes.set_ylim(bottom=0)
-    axes.margins(y=0.3)  # for the legend
+    axes.set_ylim(0, ROOM_FOR_LEGEND * max(axes.get_ylim()[1], 1e-3))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}{unit}")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} min" if value else "now")
     axes.tick_params(labelsize=7, length=2)
