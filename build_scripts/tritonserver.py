@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO
 
 from build_scripts.admin_apis import AdminKeyError, restrictions
-from build_scripts.instances import lay_repository
+from build_scripts.instances import lay_repository, thread_pool
 from build_scripts.stacks import with_room
 from build_scripts.tracing import tracing
 from llm_ensemble.errors import SettingError
@@ -152,11 +152,11 @@ def running(
     log: where its output goes, standard error by default. The server may still be loading: wait_ready.
     """
     installation = find_installation()
+    instances = read_gpu_settings().instances
     try:
-        options = [*restrictions(), *tracing()]
+        options = [thread_pool(engine_dir, instances), *restrictions(), *tracing()]
     except (AdminKeyError, SettingError) as error:
         raise TritonError(str(error)) from error
-    instances = read_gpu_settings().instances
     with tempfile.TemporaryDirectory(prefix="llm-ensemble-") as folder:
         backends = lay_backend(installation, Path(folder))
         repository = lay_repository(repository, Path(folder) / "models", instances)

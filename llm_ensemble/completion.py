@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +15,9 @@ from llm_ensemble.detokenizer import Detokenizer
 from llm_ensemble.errors import EngineError
 from llm_ensemble.request import CHOSEN, Chunk, Part, TextOptions
 from llm_ensemble.stop import StopMatcher
+
+# Asking Triton whether a client is still there costs as much as sending a chunk. So it is asked now and then.
+LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -83,10 +88,12 @@ class Postprocessor:
         """Streams that have not ended."""
         return len(self._streams)
 
-    def add(self, chunk: Chunk, client_left: bool, name: Callable[[], str] = lambda: "") -> Text | None:
+    def add(
+        self, chunk: Chunk, client_left: Callable[[], bool], name: Callable[[], str] = lambda: ""
+    ) -> Text | None:
         """Take a stream's next chunk; return a response when it is time for one.
 
-        name: asks for the client's for the request.
+        client_left: asks Triton, at some cost. name: asks for the client's for the request.
         Raises EngineError when the engine gave the stream up or a chunk is missing. However a stream
         ends, nothing of it is kept; what the engine sends after that is dropped.
         """
@@ -97,8 +104,9 @@ class Postprocessor:
             return None
         wanted, finishes = False, ["error"]
         try:
-            response = None if client_left else completion.add(chunk)
-            finishes = ["cancelled"] if client_left else completion.finishes
+            left = completion.look(client_left)
+            response = None if left else completion.add(chunk)
+            finishes = ["cancelled"] if left else completion.finishes
             wanted = not all(finishes)
         finally:
             if wanted and not chunk.last:
@@ -122,6 +130,15 @@ class Completion:
         self._sequences = [Sequence(tokenizer, options) for _ in range(options.num_sequences)]
         self._next_chunk = 0
         self._answered = False
+        self._looked_at = -math.inf
+
+    def look(self, client_left: Callable[[], bool]) -> bool:
+        """Whether the client has left, as far as it is time to ask."""
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_SECONDS:
+            return False
+        self._looked_at = now
+        return client_left()
 
     def add(self, chunk: Chunk) -> Text | None:
         """Take the next chunk; return a response when it is time for one.
@@ -198,14 +215,16 @@ class Sequence:
     def _text_until_stop(self, part: Part) -> tuple[int, str]:
         """Tokens used and their text.
 
-        One token at a time, so that usage ends with the token that completed a stop string, however many
-        tokens the chunk brought.
+        With stop strings one token at a time, so that usage ends with the token that completed one, however
+        many tokens the chunk brought.
         """
         pieces = []
-        for used, token_id in enumerate(part.token_ids, 1):
-            pieces.append(self._stop.feed(self._detokenizer.feed([token_id])))
+        at_a_time = 1 if self._stop.words else max(1, len(part.token_ids))
+        for begin in range(0, len(part.token_ids), at_a_time):
+            ids = part.token_ids[begin : begin + at_a_time]
+            pieces.append(self._stop.feed(self._detokenizer.feed(ids)))
             if self._stop.found:
-                return used, "".join(pieces)
+                return begin + 1, "".join(pieces)
         if part.finish:
             pieces.append(self._stop.feed(self._detokenizer.flush()))
             pieces.append("" if self._stop.found else self._stop.flush())

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from llm_ensemble.engine_report import EngineReport
 from llm_ensemble.engines.base import Engine, GenerationRequest, Tokens
 from llm_ensemble.metrics import Metrics, Unseen
+from llm_ensemble.pacing import Pacing, SendChunk
 from llm_ensemble.request import PER_INSTANCE, Request
-from llm_ensemble.stream import SendChunk, Stream
+from llm_ensemble.stream import Stream
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class EngineStep:
         self._report = report or EngineReport(Metrics(Unseen), instance)
         self._numbers = itertools.count(instance * PER_INSTANCE + 1)
         self._streams: dict[int, Stream] = {}
+        self._pacing = Pacing(self._streams.__len__)
         self._closed = threading.Event()
         self._clock = threading.Thread(target=self._watch, name="stream-clock", daemon=True)
         self._clock.start()
@@ -58,7 +60,7 @@ class EngineStep:
         """
         if not number or number in self._streams:
             number = next(self._numbers)
-        stream = self._streams[number] = Stream(number, request, send)
+        stream = self._streams[number] = Stream(number, request, send, self._pacing)
         let_in = self._report.arrived(len(input_ids))
         asked = GenerationRequest(number, input_ids, request.sampling, label or f"#{number}", let_in)
         try:

@@ -183,10 +183,10 @@ def chunk_sender(request: Any) -> Callable[[Chunk], None]:
     return send
 
 
-def read_chunk(request: Any) -> tuple[Chunk, bool, Callable[[], str]]:
-    """A postprocessing request: a stream's next chunk, whether its client has left, what tells its name."""
+def read_chunk(request: Any) -> tuple[Chunk, Callable[[], bool], Callable[[], str]]:
+    """A postprocessing request: a stream's next chunk, and what tells if its client left, and its name."""
     (tensor,) = request.inputs()
-    return chunk_from_wire(tensor.as_numpy()), request.is_cancelled(), partial(_request_id, request)
+    return chunk_from_wire(tensor.as_numpy()), request.is_cancelled, partial(_request_id, request)
 
 
 def end(request: Any, response: Any | None = None) -> None:

@@ -35,6 +35,7 @@ from llm_ensemble.engines.openvino_pipeline import (
     refuse_what_it_cannot,
     tokens_of,
 )
+from llm_ensemble.engines.openvino_prompts import UnreadPrompts
 from llm_ensemble.errors import EngineError
 from llm_ensemble.manifest import ENGINE, Manifest
 
@@ -47,6 +48,7 @@ class OpenVinoEngine:
     def __init__(self, engine_dir: Path, manifest: Manifest, max_waiting: int) -> None:
         self._admission = Admission(manifest.limits.max_batch_size, max_waiting)
         self._pipeline = load_pipeline(engine_dir / ENGINE, manifest)
+        self._unread = UnreadPrompts(manifest.limits.max_num_tokens)
         self._closed = False
         self._failure: EngineError | None = None
         self._kv_cache_usage = 0.0
@@ -93,6 +95,7 @@ class OpenVinoEngine:
                 self._let_leavers_out()
                 self._let_newcomers_in()
                 self._pipeline.step()
+                self._unread.step(self._admission.running)
                 self._deliver()
                 time.sleep(0)  # lets go of the GIL, which step() never does
         except Exception:
@@ -108,7 +111,8 @@ class OpenVinoEngine:
     def _let_leavers_out(self) -> None:
         for entry in self._entries():
             if entry.aborted and entry.handle:
-                entry.handle.cancel()
+                if not self._unread.has(entry):
+                    entry.handle.cancel()
             elif entry.aborted:
                 self._end(entry, Tokens([], "cancelled"))
 
@@ -116,6 +120,7 @@ class OpenVinoEngine:
         while entry := self._next():
             try:
                 entry.handle = self._add(entry.request)
+                self._unread.add(entry)
             except Exception as error:  # the pipeline refused this one request
                 log.exception("request %s was refused by the pipeline", entry.request.label)
                 self._end(entry, Tokens([], error=EngineError(f"the engine refused the request: {error}")))
@@ -133,6 +138,7 @@ class OpenVinoEngine:
     def _deliver_one(self, entry: Entry, handle: genai.GenerationHandle) -> None:
         outputs = handle.read() if handle.can_read() else {}
         if outputs:
+            self._unread.remove(entry)
             self._hand_out(entry, tokens_of(outputs, entry.request.sampling))
         elif handle.get_status() != genai.GenerationStatus.RUNNING:  # else its prompt is still being read
             error = None if entry.aborted else EngineError("the KV cache has no room for the request")
@@ -159,6 +165,7 @@ class OpenVinoEngine:
             return self._admission.next()
 
     def _leave(self, entry: Entry) -> None:
+        self._unread.remove(entry)
         with self._changed:
             self._admission.leave(entry)
 

@@ -151,7 +151,8 @@ def test_postprocessing_answers_a_chunk_with_its_text_and_the_final_flag(load, b
     assert request.get_response_sender()._closed
 
 
-def test_postprocessing_aborts_the_stream_of_a_client_that_left(load, byte_tokenizer):
+def test_postprocessing_aborts_the_stream_of_a_client_that_left(load, byte_tokenizer, monkeypatch):
+    monkeypatch.setattr("llm_ensemble.completion.LOOK_SECONDS", 0)
     aborted = queue.SimpleQueue()
     mailbox = receive_aborts(0, aborted.put)
     model = load("postprocessing")
