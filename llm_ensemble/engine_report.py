@@ -39,7 +39,7 @@ class EngineReport:
         self._prompts = metrics.counter(
             "llm_prompt_tokens_total", "Tokens of the prompts that the engine let in", **label
         )
-        self._queue = metrics.spread_histogram(
+        self._queue = metrics.histogram(
             "llm_queue_seconds",
             "Seconds from a request's arrival in the engine step until the engine let it run",
             QUEUE_SECONDS,

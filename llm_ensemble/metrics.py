@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the steps measure, on its way to Triton's /metrics. Knows no pb_utils; docs/metrics.md has the table.
 
-A call to Triton's metrics is a round trip to its process: 15 to 20 microseconds to increment, 50 to set or to
-observe (seen on 2.51.0). So nothing calls it while it serves: values are gathered here and handed over once a
-second by a thread of each step. That thread must wait for the GIL at each call, which an engine may hold for
-a whole step, so what it has to say there must not grow with the load. Hence two kinds of histogram. Histogram
-is Triton's own, a call a value, for what postprocessing measures once a request. SpreadHistogram is laid out
-of counters with a histogram's names, at most a call a bucket, for what comes with every token and for what
-the engine step measures.
+A call to Triton's metrics is a round trip to its process: 15 to 20 microseconds to increment, 50 to set or
+to observe (seen on 2.51.0), more where the caller must wait for the GIL, which OpenVINO holds for a whole
+step (up to 2.5 ms seen). So nothing calls it while it serves: values are gathered here and handed over once
+a second by a thread of each step. There are two kinds of histogram. Histogram is Triton's own, a call a
+value, for what is measured once a request (500 a second were no trouble). SpreadHistogram is laid out of
+counters with a histogram's names, a call a bucket however many values came, for what is measured with every
+token.
 """
 
 from __future__ import annotations
@@ -149,20 +149,18 @@ class Metrics:
         """See counter."""
         return self._keep(Gauge(self._metric("GAUGE", name, description, labels)))
 
-    def histogram(self, name: str, description: str, bounds: Sequence[float]) -> Histogram:
+    def histogram(self, name: str, description: str, bounds: Sequence[float], **labels: str) -> Histogram:
         """Triton's own kind, for what comes once a request. bounds: the buckets' upper ones, without +Inf."""
-        return self._keep(Histogram(self._metric("HISTOGRAM", name, description, {}, buckets=[*bounds])))
+        return self._keep(Histogram(self._metric("HISTOGRAM", name, description, labels, buckets=[*bounds])))
 
-    def spread_histogram(
-        self, name: str, description: str, bounds: Sequence[float], **labels: str
-    ) -> SpreadHistogram:
+    def spread_histogram(self, name: str, description: str, bounds: Sequence[float]) -> SpreadHistogram:
         """The kind that is laid out of counters."""
         buckets = [
-            self._metric("COUNTER", f"{name}_bucket", f"{description}, up to le", {**labels, "le": le})
+            self._metric("COUNTER", f"{name}_bucket", f"{description}, up to le", {"le": le})
             for le in (*map("{:g}".format, bounds), "+Inf")
         ]
-        total = self._metric("COUNTER", f"{name}_sum", f"{description}, added up", labels)
-        count = self._metric("COUNTER", f"{name}_count", f"{description}, how many", labels)
+        total = self._metric("COUNTER", f"{name}_sum", f"{description}, added up", {})
+        count = self._metric("COUNTER", f"{name}_count", f"{description}, how many", {})
         return self._keep(SpreadHistogram(bounds, buckets, total, count))
 
     def each_second(self, job: Callable[[], None]) -> None:

@@ -259,5 +259,6 @@ def reported(tokenizer, *chunks, name=lambda: ""):
         ([("ab", "", {}), ("c", "", {"number": 5}), ("d", "length", {})], 2, "error"),
     ],
 )
-def test_however_a_stream_ends_its_end_is_reported_once(byte_tokenizer, chunks, tokens, finish):
+def test_however_a_stream_ends_its_end_is_reported_once(byte_tokenizer, monkeypatch, chunks, tokens, finish):
+    monkeypatch.setattr("llm_ensemble.completion.LOOK_SECONDS", 0)
     assert reported(byte_tokenizer, *chunks) == (tokens, [([finish], "#7")])

@@ -21,8 +21,8 @@ class Families(dict):
     def value(self, name, **labels):
         return self[name].metrics[tuple(sorted(labels.items()))].value
 
-    def seen(self, name):
-        return self[name].metrics[()].seen
+    def seen(self, name, **labels):
+        return self[name].metrics[tuple(sorted(labels.items()))].seen
 
 
 @pytest.fixture
@@ -65,15 +65,15 @@ def test_a_histogram_gets_every_value(families, metrics):
 
 
 def test_a_histogram_of_counters_has_what_a_histogram_has(families, metrics):
-    histogram = metrics.spread_histogram("s", "words", (0.1, 1, 10), instance="0")
+    histogram = metrics.spread_histogram("s", "words", (0.1, 1, 10))
     for value, times in ((0.1, 2), (0.5, 3), (11, 1)):  # a bound is its bucket's
         histogram.observe(value, times)
     metrics.flush()
     metrics.flush()
-    buckets = [families.value("s_bucket", instance="0", le=le) for le in ("0.1", "1", "10", "+Inf")]
+    buckets = [families.value("s_bucket", le=le) for le in ("0.1", "1", "10", "+Inf")]
     assert buckets == [2, 5, 5, 6]
-    assert families.value("s_count", instance="0") == 6
-    assert families.value("s_sum", instance="0") == pytest.approx(0.2 + 1.5 + 11)
+    assert families.value("s_count") == 6
+    assert families.value("s_sum") == pytest.approx(0.2 + 1.5 + 11)
 
 
 def test_whoever_reads_while_a_histogram_is_handed_over_finds_no_bucket_above_a_wider_one(families, metrics):

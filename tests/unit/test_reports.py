@@ -167,9 +167,8 @@ def test_the_engine_s_load_waiting_and_tokens(families, metrics):
     assert families.value("llm_kv_cache_usage_ratio", **one) == 0.25
     assert families.value("llm_generation_tokens_total", **one) == 4
     assert families.value("llm_prompt_tokens_total", **one) == 30
-    assert families.value("llm_queue_seconds_count", **one) == 1
-    assert families.value("llm_queue_seconds_bucket", le="0.01", **one) == 0
-    assert families.value("llm_queue_seconds_sum", **one) >= 0.02
+    (waited,) = families.seen("llm_queue_seconds", **one)
+    assert 0.02 <= waited < 1
     del never
     metrics.flush()
     assert families.value("llm_kv_cache_usage_ratio", **one) == 0
