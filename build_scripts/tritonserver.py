@@ -47,6 +47,7 @@ STEADY_MEMORY = {
     # oneDNN, inside OpenVINO, keeps the code it made for each shape it met: 1,024 pieces unless told.
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
 }
+SHARED_MEMORY = Path("/dev/shm")
 DRAIN_SECONDS = 30  # Triton's own default: how long requests in flight may take to end
 
 
@@ -157,8 +158,10 @@ def running(
     with tempfile.TemporaryDirectory(prefix="llm-ensemble-") as folder:
         backends = lay_backend(installation, Path(folder))
         repository = lay_repository(repository, Path(folder) / "models", instances)
+        regions = Path(folder).name
+        words = [*command(installation, backends, repository, ports), region_option(regions), *restricted]
         process = subprocess.Popen(
-            [*END_WITH_PARENT, *command(installation, backends, repository, ports), *restricted],
+            [*END_WITH_PARENT, *words],
             env=environment(installation, engine_dir),
             stdout=log,
             stderr=subprocess.STDOUT if log is not None else None,
@@ -170,6 +173,18 @@ def running(
             yield server
         finally:
             server.stop()
+            remove_regions(regions)
+
+
+def region_option(prefix: str) -> str:
+    """The option by which the steps' shared memory, files of /dev/shm, is recognized."""
+    return f"--backend-config=python,shm-region-prefix-name={prefix}"
+
+
+def remove_regions(prefix: str) -> None:
+    """Give back the shared memory that killed processes have left: a mebibyte or more for each."""
+    for region in SHARED_MEMORY.glob(f"{prefix}*"):
+        region.unlink(missing_ok=True)
 
 
 def lay_backend(installation: Installation, folder: Path) -> Path:
@@ -243,12 +258,22 @@ class Server:
         """Whether the server says it is ready."""
         return says_ready(self.ports.http_url)
 
-    def stop(self) -> int:
-        """Let requests in flight end, then the server; its exit status. Safe to call twice."""
+    def stop(self, seconds: float = DRAIN_SECONDS + 10) -> int:
+        """Let requests in flight end, then the server, by force after so long; its exit status.
+
+        Safe to call twice.
+        """
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            return self.process.wait(DRAIN_SECONDS + 10)
+            status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
+            self._kill_group()
+            status = self.process.wait()
+        if status:
+            self._kill_group()  # steps whose tritonserver died end by themselves, but take a moment
+        return status
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-            return self.process.wait()
