@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What proves a server's steps alive: numbers that grow while they work, and an answer to a request of ours."""
+"""What proves a server's steps alive: numbers that grow while they work, and an answer when we ask."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ STEPS = ("ensemble_unary", "preprocessing", ENGINE, "postprocessing")  # as a pl
 PROBE_ID = "watchdog"  # its name in logs
 # Successes alone: requests that a dead process fails are counted, too.
 SUCCESSES = re.compile(r'^nv_inference_request_success\{[^}]*model="(\w+)"[^}]*\} (\S+)$', re.MULTILINE)
-# Triton's counters know the engine step's requests by their end. Between, the tokens prove that it computes, and
-# the cache where a beam search gives none before its end; empty chunks come of a clock and prove nothing.
+# Triton's counters know the engine step's requests by their end. Between, tokens prove that it computes, and
+# its cache where a beam search gives none before its end; empty chunks come of a clock and prove nothing.
 ENGINE_WORK = re.compile(r"^llm_(?:generation_tokens_total|kv_cache_usage_ratio)\b[^ ]* (\S+)$", re.MULTILINE)
 SCRAPE_SECONDS = 5
 
 
 def read_signs(ports: Ports) -> dict[str, tuple[str, ...]]:
-    """Numbers by step, from Triton's metrics: a step whose numbers changed has worked. Empty if unanswered."""
+    """Numbers by step, from Triton's metrics: who changed has worked. Empty if they are not answered."""
     connection = http.client.HTTPConnection(ports.host, ports.metrics, timeout=SCRAPE_SECONDS)
     try:
         connection.request("GET", "/metrics")
@@ -58,7 +58,7 @@ class Answer:
 def probe(ports: Ports, deadline_seconds: float, timeout_seconds: float) -> Answer:
     """Ask for one token through all steps.
 
-    deadline_seconds: after which the steps are to answer without it. timeout_seconds: how long to wait for that.
+    deadline_seconds: after which the steps are to answer without it. timeout_seconds: how long to wait.
     """
     fields = {"text_input": "a", "max_tokens": 1, "deadline_ms": int(deadline_seconds * 1000)}
     body = json.dumps({"id": PROBE_ID, **json.loads(infer_body(fields))})

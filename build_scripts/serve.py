@@ -64,6 +64,7 @@ class Serving:
         self.engine_dir, self.ports, self.model = engine_dir, ports, model
         self.settings, self.stop = settings, stop
         self._ready_at = 0.0
+        self._restarts = 0
 
     def run(self) -> None:
         """Until the signal. Raises TritonError when it cannot start, Died when something does."""
@@ -76,8 +77,9 @@ class Serving:
                     raise
                 if self.settings.on_dead == "exit":
                     raise Died(f"{error}: start serve again, or let it do so by ON_DEAD=restart") from error
-                if time.monotonic() - self._ready_at < SETTLED_SECONDS:
-                    raise Died(f"{error}, less than {SETTLED_SECONDS} s after it was ready") from error
+                if self._restarts and time.monotonic() - self._ready_at < SETTLED_SECONDS:
+                    raise Died(f"{error}, less than {SETTLED_SECONDS} s after a restart") from error
+                self._restarts += 1
                 sys.stderr.write(f"serve: {error}: starting tritonserver again\n")
 
     def _serve(self, server: Server) -> None:

@@ -11,8 +11,10 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-STUB = b"triton_python_backend_stub"
-DEAD = "ZX"  # proc(5): zombie, dead
+from build_scripts.installation import STUB
+
+DEAD = "ZX"  # a zombie, dead
+NAME_LENGTH = 15  # what the kernel keeps of it
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,7 @@ class Step:
     @property
     def lives(self) -> bool:
         """Whether it runs, or is stopped: a step that hangs lives."""
-        try:
-            status = Path(f"/proc/{self.pid}/stat").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            return False
-        return status.rpartition(")")[2].split()[0] not in DEAD
+        return _name_and_state(self.pid)[1] not in DEAD
 
 
 def find_steps(pid: int) -> list[Step]:
@@ -37,9 +35,23 @@ def find_steps(pid: int) -> list[Step]:
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
-            for child in (task / "children").read_text().split():
-                words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-                if words[0].endswith(STUB):
-                    # The stub's first argument is MODEL/VERSION/model.py.
-                    found.append(Step(Path(words[1].decode()).parent.parent.name, int(child)))
+            for child in map(int, (task / "children").read_text().split()):
+                if _name_and_state(child)[0] == STUB[:NAME_LENGTH]:
+                    found.append(Step(_model(child), child))
     return found
+
+
+def _model(pid: int) -> str:
+    """The stub's first argument is MODEL/VERSION/model.py; one that has died already has none."""
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return Path(words[1].decode()).parent.parent.name if len(words) > 1 else "a step"
+
+
+def _name_and_state(pid: int) -> tuple[str, str]:
+    """Of a process, by proc(5); one that is gone has no name and is dead."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return "", DEAD
+    name, _, rest = status.partition("(")[2].rpartition(")")
+    return name, rest.split()[0]

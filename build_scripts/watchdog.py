@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the steps of a ready server live and work, since tritonserver 2.51.0 says that it is ready even if not.
+"""Whether the steps of a ready server live and work; tritonserver 2.51.0 says that it is ready even if not.
 
 A process that died is seen within half a second. A step that hangs is found by what it does: numbers that
 grow, and where these stand still, a request for one token through all steps.
@@ -7,20 +7,18 @@ grow, and where these stand still, a request for one token through all steps.
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 import time
 from collections.abc import Callable
 
-from build_scripts.life_signs import ENGINE, PROBE_ID, STEPS, Answer, Outcome, probe, read_signs
+from build_scripts.life_signs import ENGINE, STEPS, Answer, Outcome, probe, read_signs
 from build_scripts.steps import find_steps
 from build_scripts.tritonserver import Server
 
 LOOK_SECONDS = 5  # between two looks at an idle server, and after which a step that did nothing is asked
 AGAIN_SECONDS = 1  # after an answer that may be one request's misfortune
 MOST_COST = 50  # an idle server computes for the watchdog at most so small a part of the time
-UNHEALTHY = re.compile(r"Stub process '(.+?)_\d+_\d+' is not healthy")
 
 
 class Watchdog:
@@ -77,7 +75,7 @@ class Work:
         self._signs: dict[str, tuple[str, ...]] = {}
         self._idle = dict.fromkeys(STEPS, 0.0)  # seconds since each was seen to work
         self._looked_at = clock()
-        self._failures: list[str] = []
+        self._error = ""  # what an answer said last, if it was one
         self._warned = False
 
     def look(self, signs: dict[str, tuple[str, ...]]) -> None:
@@ -93,16 +91,17 @@ class Work:
 
     def in_doubt(self, seconds: float) -> bool:
         """Whether some step was not seen to work for so long."""
-        return bool(self._failures) or max(self._idle.values()) >= seconds
+        return max(self._idle.values()) >= seconds
 
     def judge(self, answer: Answer) -> None:
-        """Take the answer to a request that went through all steps."""
-        if answer.outcome is Outcome.FAILED:
-            self._failures.append(answer.words)
+        """Take the answer to a request that went through all steps.
+
+        An error proves nothing, not even that of a step that is "not healthy": Triton says so of any whose
+        process was not let run for a second.
+        """
+        self._error = answer.words if answer.outcome is Outcome.FAILED else ""
+        if answer.outcome in (Outcome.FAILED, Outcome.SILENT):
             return
-        if answer.outcome is Outcome.SILENT:
-            return
-        self._failures = []
         engine = 0.0 if answer.outcome is Outcome.SERVED else self._idle[ENGINE]
         self._idle = {**dict.fromkeys(STEPS, 0.0), ENGINE: engine}
         if answer.outcome is Outcome.SERVED and answer.words and not self._warned:
@@ -110,15 +109,10 @@ class Work:
             sys.stderr.write(f"serve: the watchdog is blind to steps that hang: {answer.words}\n")
 
     def verdict(self) -> str:
-        """What is dead or hangs, in words; empty while nothing is proven."""
-        if self._failures:
-            found = UNHEALTHY.search(self._failures[-1])
-            if found:
-                return f"{found[1]} has died"
-            if len(self._failures) > 1:
-                return f"two requests of one token in a row (id {PROBE_ID!r}) failed: {self._failures[-1]}"
+        """What hangs, in words; empty while nothing does."""
         idle = [step for step in STEPS if self._idle[step] >= self._hang_seconds]
         if not idle:
             return ""
         done = "made no token" if idle == [ENGINE] else "did nothing"
-        return f"{', '.join(idle)} {done} for {self._idle[idle[-1]]:.0f} s, though asked"
+        error = f" ({self._error})" if self._error else ""
+        return f"{', '.join(idle)} {done} for {self._idle[idle[-1]]:.0f} s, though asked{error}"

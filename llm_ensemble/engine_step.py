@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.05  # how often quiet streams are looked after
 CLOSE_SECONDS = 10
+COUNT_SECONDS = 1.0
 EARLY_SECONDS = 0.005  # a request ends by its deadline, so it is told this much earlier
 
 
@@ -25,12 +26,22 @@ class EngineStep:
     """Gives each request a number of its own, its sender the engine's tokens, and an end by its deadline.
 
     instance: which of several that serve the same streams this is; their numbers differ. give_up: called
-    once when the engine has died and every stream has had its end.
+    once when the engine has died and every stream has had its end. count: called with the number of tokens
+    that the engine has made since the last call, once a second at most.
     """
 
-    def __init__(self, engine: Engine, instance: int = 0, give_up: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        instance: int = 0,
+        give_up: Callable[[], None] = lambda: None,
+        count: Callable[[int], None] = lambda tokens: None,
+    ) -> None:
         self._engine = engine
         self._give_up = give_up
+        self._count = count
+        self._made = self._counted = 0
+        self._counted_at = time.monotonic()
         self._numbers = itertools.count(instance * PER_INSTANCE + 1)
         self._streams: dict[int, Stream] = {}
         self._closed = threading.Event()
@@ -74,6 +85,7 @@ class EngineStep:
         self._clock.join()
 
     def _add(self, stream: Stream, tokens: Tokens) -> None:
+        self._made += len(tokens.token_ids)
         stream.add(tokens)
         if stream.over:
             self._streams.pop(stream.number, None)
@@ -94,11 +106,19 @@ class EngineStep:
                     self._look_at(stream)
                 except Exception:
                     log.exception("stream %d: nothing could be sent", stream.number)
+            self._count_tokens()
             if self._engine.failed and not self._streams:
                 self._leave_engine()
                 return
             nearest = min((stream.deadline for stream in [*self._streams.values()]), default=math.inf)
             wait = max(0, min(TICK_SECONDS, nearest - EARLY_SECONDS - time.monotonic()))
+
+    def _count_tokens(self) -> None:
+        """A count is a round trip to Triton: not for each token."""
+        made, now = self._made, time.monotonic()
+        if made > self._counted and now - self._counted_at >= COUNT_SECONDS:
+            self._count(made - self._counted)
+            self._counted, self._counted_at = made, now
 
     def _leave_engine(self) -> None:
         """What a dead engine still holds (GPUs, processes of its own) it may let go of, but not take long."""

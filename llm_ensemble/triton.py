@@ -150,6 +150,21 @@ def instance_number(args: dict[str, str]) -> int:
     return int(args["model_instance_name"].rpartition("_")[2])
 
 
+def token_counter(instance: int) -> Callable[[int], None]:
+    """A function that counts tokens up on Triton's metrics, which tell the watchdog that the engine works."""
+    family = pb_utils.MetricFamily(
+        name="llm_generation_tokens_total",
+        description="Tokens that the engine has made",
+        kind=pb_utils.MetricFamily.COUNTER,
+    )
+    metric = family.Metric(labels={"instance": str(instance)})
+
+    def count(tokens: int, _family: Any = family) -> None:  # a metric lives while its family does
+        metric.increment(tokens)
+
+    return count
+
+
 def give_up() -> None:
     """End this process, whose engine is dead: Triton then knows, and newer servers say they are not ready."""
     log.error("the engine is dead; this process ends")

@@ -17,7 +17,7 @@ class TritonPythonModel:
         settings = read_settings()
         instance = triton.instance_number(args)
         engine = load_engine(read_manifest(settings.engine_dir), settings, instance)
-        self._step = EngineStep(engine, instance, triton.give_up)
+        self._step = EngineStep(engine, instance, triton.give_up, triton.token_counter(instance))
         self._aborts = receive_aborts(instance, self._step.abort)
 
     def execute(self, requests):
