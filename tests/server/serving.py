@@ -33,3 +33,19 @@ def served(engine_dir, log, ports=None, command=serve_command, **environ):
     finally:
         process.kill()
         process.wait()
+
+
+def refused(engine_dir, ports=None, command=serve_command, **environ):
+    """What `serve` says when it will not start."""
+    done = subprocess.run(
+        command(engine_dir, ports or free_ports()),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **environ},
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    return line

@@ -13,9 +13,10 @@ import time
 import urllib.request
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from benchmarks.pace_engine import make_pace_engine
+from benchmarks.pace_engine import LIMITS, make_pace_engine
 from client import Client, ClientError, ServerError, Unreachable
 from tests.asking import as_infer, generate, generate_stream, joined, post
 from tests.processes import descendants
@@ -237,3 +238,19 @@ def test_the_watchdog_asks_an_idle_server_and_not_a_busy_one(pace, tmp_path):
             asked += 1
         # One may have been under way.
         assert requests(server.server) - before - asked in (0, 1)
+
+
+def test_a_full_server_is_not_taken_for_one_that_hangs(tmp_path):
+    """For longer than HANG_SECONDS the watchdog's own request is refused, or waits."""
+    few = make_pace_engine(tmp_path / "few", msgspec.structs.replace(LIMITS, max_batch_size=2))
+    asked = {"max_tokens": 350, "ignore_eos": True}
+    with (
+        one(few, tmp_path / "log", MAX_WAITING=2, HANG_SECONDS=5) as server,
+        concurrent.futures.ThreadPoolExecutor() as pool,
+    ):
+        started = time.monotonic()
+        streams = [pool.submit(generate_stream, server.server, "The server", **asked) for _ in range(4)]
+        ends = [one_stream.result()[-1]["finish_reason"] for one_stream in streams]
+        assert ends == ["length"] * 4
+        assert time.monotonic() - started > 2 * 5
+        assert server.server.process.poll() is None

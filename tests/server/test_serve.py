@@ -17,23 +17,7 @@ import pytest
 from build_scripts.tritonserver import ROOT, free_ports
 from tests.asking import generate, generate_stream, joined
 from tests.processes import descendants
-from tests.server.serving import serve_command, served
-
-
-def refused(engine_dir, ports=None, **environ):
-    """What `serve` says when it will not start."""
-    done = subprocess.run(
-        serve_command(engine_dir, ports or free_ports()),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, **environ},
-    )
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    return line
+from tests.server.serving import refused, serve_command, served
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Little room and folders that nobody may write to, in a mount namespace of the test's own."""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.asking import generate, post
+from tests.server.serving import refused, serve_command, served
+
+UNSHARE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+
+
+def may_mount():
+    if not shutil.which("unshare"):
+        return False
+    tried = [*UNSHARE, "mount", "-t", "tmpfs", "none", "/mnt"]
+    return subprocess.run(tried, capture_output=True, check=False).returncode == 0
+
+
+pytestmark = pytest.mark.skipif(not may_mount(), reason="nothing may be mounted here, not even by unshare")
+
+
+def where(*mounts):
+    """`serve` where these mounts were made before."""
+
+    def command(*arguments):
+        script = " && ".join([*mounts, 'exec "$@"'])
+        return [*UNSHARE, "sh", "-c", script, "sh", *serve_command(*arguments)]
+
+    return command
+
+
+def tmpfs(folder, size):
+    return f"mount -t tmpfs -o size={size} none {folder}"
+
+
+def inside(server):
+    """The root of the file system as the server has it."""
+    return Path(f"/proc/{server.process.pid}/root")
+
+
+def fill(folder):
+    """Write until no more goes."""
+    with pytest.raises(OSError, match="No space left"):
+        (folder / "full").write_bytes(bytes(2**26))
+
+
+def test_nothing_is_written_to_the_engine_directory_and_no_more_to_a_disk_once_it_serves(
+    demo_engine, tmp_path
+):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command = where(
+        f"mount --bind {demo_engine} {demo_engine}",
+        f"mount -o remount,bind,ro {demo_engine}",
+        tmpfs(scratch, "4m"),
+    )
+    with served(demo_engine, tmp_path / "log", command=command, TMPDIR=scratch) as server:
+        text = generate(server, "The server", max_tokens=20)["text_output"]
+        with pytest.raises(OSError, match="Read-only file system"):
+            (inside(server) / demo_engine.relative_to("/") / "new").touch()
+        fill(inside(server) / scratch.relative_to("/"))
+        assert generate(server, "The server", max_tokens=20)["text_output"] == text
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(40) == 0
+
+
+def test_a_full_disk_for_what_is_laid_before_serving_is_one_line(demo_engine, tmp_path):
+    line = refused(demo_engine, command=where(tmpfs(tmp_path, "512k")), TMPDIR=str(tmp_path))
+    assert line.startswith("serve: no temporary folder can be written to (No space left on device): free")
+    assert "or set TMPDIR" in line
+
+
+def test_too_little_shared_memory_is_one_line(demo_engine):
+    line = refused(demo_engine, command=where(tmpfs("/dev/shm", "16m")))
+    assert line.startswith("serve: /dev/shm has 16 MiB free, 32 are needed: docker run --shm-size=1g")
+
+
+def test_when_shared_memory_is_used_up_what_does_not_fit_is_refused_and_the_rest_served(
+    demo_engine, tmp_path
+):
+    with served(demo_engine, tmp_path / "log", command=where(tmpfs("/dev/shm", "40m"))) as server:
+        fill(inside(server) / "dev/shm")
+        status, text = post(server, "generate", {"text_input": "a " * 10**6})
+        assert status == 400
+        assert "Failed to increase the shared memory pool size" in text
+        assert generate(server, "The server", max_tokens=3)["num_output_tokens"] == 3
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(40) == 0
