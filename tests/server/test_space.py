@@ -81,9 +81,7 @@ def test_too_little_shared_memory_is_one_line(demo_engine):
     assert line.startswith("serve: /dev/shm has 16 MiB free, 32 are needed: docker run --shm-size=1g")
 
 
-def test_when_shared_memory_is_used_up_what_does_not_fit_is_refused_and_the_rest_served(
-    demo_engine, tmp_path
-):
+def test_when_shared_memory_is_used_up_only_what_does_not_fit_is_refused(demo_engine, tmp_path):
     with served(demo_engine, tmp_path / "log", command=where(tmpfs("/dev/shm", "40m"))) as server:
         fill(inside(server) / "dev/shm")
         status, text = post(server, "generate", {"text_input": "a " * 10**6})
