@@ -4,9 +4,9 @@
     make load            500 streams at once for ten minutes; SECONDS= STREAMS=. The tests run a short form
     python -m tests.load --seconds 600 --streams 500
 
-The pace engine repeats a prompt, so each stream's text is known to the last character: a chunk that
-is lost, comes twice, or goes to another stream shows in it. It is served by `serve`, watchdog and all. Half of
-the streams go over HTTP, half over gRPC. Prints memory as it goes, and a verdict.
+The pace engine repeats a prompt, so the text of each stream is known to its last character: a chunk that is
+lost, comes twice, or goes to another stream shows. It is served by `serve`, watchdog and all. Half of the
+streams go over HTTP, half over gRPC. Prints memory as it goes, and a verdict.
 """
 
 import argparse

@@ -6,6 +6,7 @@ Four servers fail at a time, a step in each: what takes long here is waiting.
 
 import concurrent.futures
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -18,7 +19,7 @@ import pytest
 
 from benchmarks.pace_engine import LIMITS, make_pace_engine
 from client import Client, ClientError, ServerError, Unreachable
-from tests.asking import as_infer, generate, generate_stream, joined, post
+from tests.asking import as_infer, generate, generate_stream, joined, post, refusal
 from tests.processes import descendants
 from tests.server.conftest import lay_tapped
 from tests.server.serving import serve_command, served
@@ -26,7 +27,6 @@ from tests.server.serving import serve_command, served
 STEPS = ["ensemble_unary", "preprocessing", "tensorrt_llm", "postprocessing"]
 NOT_READY_SECONDS = 10  # the promise
 FAILED = 3
-LONG = {"max_tokens": 3000, "ignore_eos": True}
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +91,13 @@ def one(engine_dir, log, **environ):
         yield Served(server, log)
 
 
-def stream(server, protocol):
-    """What became of a stream that lasts a minute."""
+def stream(server, protocol, max_tokens=3000):
+    """What became of a stream; one of so many tokens lasts a minute."""
     ports = server.ports
     url = ports.http_url if protocol == "http" else f"grpc://{ports.host}:{ports.grpc}"
     with Client(url, timeout=50, retries=False) as client:
         try:
-            return "".join(client.stream("The server", **LONG))
+            return "".join(client.stream("The server", max_tokens=max_tokens, ignore_eos=True))
         except ClientError as error:
             return error
 
@@ -147,29 +147,47 @@ def test_a_step_that_hangs_ends_the_server(pace, tmp_path):
             assert name in hung[1]
 
 
+@contextlib.contextmanager
+def tapped(engine_dir, folder, **environ):
+    """A `serve` with tapped steps, whose engine takes 20 ms for a step."""
+    lay_tapped(folder)
+    command = functools.partial(serve_command, module="tests.server.serve_tapped")
+    slow = {"TAP_FOLDER": folder, "TAP_STEP_SECONDS": 0.02}
+    with served(engine_dir, folder / "log", command=command, **slow, **environ) as server:
+        yield server
+
+
+def last_words(folder):
+    return (folder / "log").read_text().splitlines()[-1]
+
+
 def test_an_engine_that_hangs_keeps_deadlines_and_ends_the_server(demo_engine, tmp_path):
-    lay_tapped(tmp_path)
-    log = tmp_path / "log"
-
-    def command(*where):
-        return serve_command(*where, module="tests.server.serve_tapped")
-
-    with served(
-        demo_engine, log, command=command, TAP_FOLDER=tmp_path, TAP_STEP_SECONDS=0.02, HANG_SECONDS=8
-    ) as server:
-        asked = {"max_tokens": 300, "ignore_eos": True, "deadline_ms": 3000}
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            running = pool.submit(generate_stream, server, "The server", **asked)
-            time.sleep(1)
-            started = time.monotonic()
-            hanging = pool.submit(generate, server, "The server", id="hang", **asked)
-            assert running.result()[-1]["finish_reason"] == "timeout"
-            assert joined(running.result())
-            assert hanging.result()["finish_reason"] == "timeout"
+    asked = {"max_tokens": 300, "ignore_eos": True, "deadline_ms": 3000}
+    with (
+        tapped(demo_engine, tmp_path, HANG_SECONDS=8) as server,
+        concurrent.futures.ThreadPoolExecutor() as pool,
+    ):
+        running = pool.submit(generate_stream, server, "The server", **asked)
+        time.sleep(1)
+        started = time.monotonic()
+        hanging = pool.submit(generate, server, "The server", id="hang", **asked)
+        assert running.result()[-1]["finish_reason"] == "timeout"
+        assert joined(running.result())
+        assert hanging.result()["finish_reason"] == "timeout"
         assert time.monotonic() - started < 3 * 3
         assert server.process.wait(60) == FAILED
-    last = log.read_text().splitlines()[-1]
-    assert re.match(r"serve: tensorrt_llm made no token for \d+ s, though asked", last)
+    assert re.match(r"serve: tensorrt_llm made no token for \d+ s, though asked", last_words(tmp_path))
+
+
+def test_an_engine_that_raises_ends_its_requests_and_the_server(demo_engine, tmp_path):
+    with tapped(demo_engine, tmp_path) as server, concurrent.futures.ThreadPoolExecutor() as pool:
+        asked = [pool.submit(stream, server, protocol, 500) for protocol in ("http", "grpc")]
+        time.sleep(0.5)
+        killer = pool.submit(refusal, server, {"text_input": "The server", "id": "die"})
+        assert "internal error" in killer.result(10)[1]
+        assert [type(one_stream.result(10)) for one_stream in asked] == [ServerError, ServerError]
+        assert server.process.wait(30) == FAILED
+    assert last_words(tmp_path).startswith("serve: tensorrt_llm has died")
 
 
 def test_a_server_restarts_once_and_not_for_ever(pace, tmp_path):

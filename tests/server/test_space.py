@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from build_scripts.tritonserver import ROOT
 from tests.asking import generate, post
+from tests.build_environment import BUILD_PYTHON
 from tests.server.serving import refused, serve_command, served
 
 UNSHARE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
@@ -90,3 +92,23 @@ def test_when_shared_memory_is_used_up_only_what_does_not_fit_is_refused(demo_en
         assert generate(server, "The server", max_tokens=3)["num_output_tokens"] == 3
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(40) == 0
+
+
+@pytest.mark.parametrize(
+    ("mounts", "told"),
+    [
+        ("true", "no room for {}: make some, or choose another OUTPUT"),
+        ("mount -o remount,ro {}", "cannot write {}: Read-only file system; choose another OUTPUT"),
+    ],
+)
+def test_a_build_that_may_not_write_is_one_line_and_leaves_nothing(tmp_path, mounts, told):
+    output = tmp_path / "disk/engine"
+    output.parent.mkdir()
+    mounts = [tmpfs(output.parent, "3m"), mounts.format(output.parent)]
+    build = f"{BUILD_PYTHON} -m build_scripts.build --model models/demo --engine openvino --output {output}"
+    script = " && ".join([*mounts, f"{build}; ls -A {output.parent}"])
+    done = subprocess.run(
+        [*UNSHARE, "sh", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stderr == f"build: {told.format(output)}\n"
+    assert done.stdout.count("\n") == done.stdout.count("[")
