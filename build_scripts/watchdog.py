@@ -50,14 +50,16 @@ class Watchdog:
         pause = usual
         while not self._stopped.wait(pause) and not self._verdict:
             self._work.look(read_signs(self._ports))
-            pause = self._ask(usual) if self._work.in_doubt(usual) else usual
             self._verdict = self._work.verdict()
+            pause = usual
+            if self._work.in_doubt(usual) and not self._verdict:
+                pause = self._ask(usual)
 
     def _ask(self, usual: float) -> float:
         """Ask the server for a token; seconds until the next look."""
         started = time.monotonic()
-        # Its own deadline ends it well before we stop waiting: who answers by that is not the one that hangs.
-        answer = probe(self._ports, self._hang_seconds / 4, self._hang_seconds / 2)
+        # Its own deadline ends it before we stop waiting: who answers by that is not the one that hangs.
+        answer = probe(self._ports, self._hang_seconds / 4, self._hang_seconds / 3)
         self._work.judge(answer)
         if answer.outcome is not Outcome.SERVED:
             return AGAIN_SECONDS
