@@ -20,12 +20,17 @@ PROBE_ID = "watchdog"  # its name in logs
 SUCCESSES = re.compile(r'^nv_inference_request_success\{[^}]*model="(\w+)"[^}]*\} (\S+)$', re.MULTILINE)
 # Triton's counters know the engine step's requests by their end. Between, tokens prove that it computes, and
 # its cache where a beam search gives none before its end; empty chunks come of a clock and prove nothing.
-ENGINE_WORK = re.compile(r"^llm_(?:generation_tokens_total|kv_cache_usage_ratio)\b[^ ]* (\S+)$", re.MULTILINE)
+TOKENS = re.compile(r"^(llm_generation_tokens_total\b\S*) (\S+)$", re.MULTILINE)
+# No part of it is also what an engine shows that has no request: nothing to be told from that.
+CACHE = re.compile(r"^(llm_kv_cache_usage_ratio\b\S*) (\S*[1-9]\S*)$", re.MULTILINE)
 SCRAPE_SECONDS = 5
 
 
-def read_signs(ports: Ports) -> dict[str, tuple[str, ...]]:
-    """Numbers by step, from Triton's metrics: who changed has worked. Empty if they are not answered."""
+Signs = dict[str, dict[str, str]]  # by step: its numbers by their names
+
+
+def read_signs(ports: Ports) -> Signs:
+    """The steps' numbers, from Triton's metrics: one that changes shows work. Empty if they do not come."""
     connection = http.client.HTTPConnection(ports.host, ports.metrics, timeout=SCRAPE_SECONDS)
     try:
         connection.request("GET", "/metrics")
@@ -34,8 +39,8 @@ def read_signs(ports: Ports) -> dict[str, tuple[str, ...]]:
         return {}
     finally:
         connection.close()
-    signs = {model: (count,) for model, count in SUCCESSES.findall(text) if model != ENGINE}
-    return signs | {ENGINE: tuple(ENGINE_WORK.findall(text))}
+    signs = {model: {"answered": count} for model, count in SUCCESSES.findall(text)}
+    return signs | {ENGINE: dict(TOKENS.findall(text) + CACHE.findall(text))}
 
 
 class Outcome(enum.Enum):

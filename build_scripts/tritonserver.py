@@ -23,7 +23,7 @@ from typing import IO
 
 from build_scripts.admin_apis import AdminKeyError, restrictions
 from build_scripts.installation import Installation, TritonError, find_installation
-from build_scripts.instances import lay_repository
+from build_scripts.instances import lay_repository, thread_pool
 from llm_ensemble.settings import read_gpu_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,7 +89,12 @@ def running(
         backends = lay_backend(installation, Path(folder))
         repository = lay_repository(repository, Path(folder) / "models", instances)
         regions = Path(folder).name
-        words = [*command(installation, backends, repository, ports), region_option(regions), *restricted]
+        words = [
+            *command(installation, backends, repository, ports),
+            thread_pool(engine_dir, instances),
+            region_option(regions),
+            *restricted,
+        ]
         process = subprocess.Popen(
             [*END_WITH_PARENT, *words],
             env=environment(installation, engine_dir),

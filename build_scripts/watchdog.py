@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from build_scripts.life_signs import ENGINE, STEPS, Answer, Outcome, probe, read_signs
+from build_scripts.life_signs import ENGINE, STEPS, Answer, Outcome, Signs, probe, read_signs
 from build_scripts.steps import find_steps
 from build_scripts.tritonserver import Server
 
@@ -74,22 +74,23 @@ class Work:
 
     def __init__(self, hang_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._hang_seconds, self._clock = hang_seconds, clock
-        self._signs: dict[str, tuple[str, ...]] = {}
+        self._signs: Signs = {step: {} for step in STEPS}
         self._idle = dict.fromkeys(STEPS, 0.0)  # seconds since each was seen to work
         self._looked_at = clock()
         self._error = ""  # what an answer said last, if it was one
         self._warned = False
 
-    def look(self, signs: dict[str, tuple[str, ...]]) -> None:
+    def look(self, signs: Signs) -> None:
         """Take the numbers of now: who changed has worked since the last look."""
         now = self._clock()
         # A machine that slept, or a watchdog that was not let run, says nothing about the server.
         passed = min(now - self._looked_at, self._hang_seconds / 2 + LOOK_SECONDS)
         self._looked_at = now
         for step in STEPS:
-            moved = step in signs and signs[step] != self._signs.get(step, signs[step])
+            before, seen = self._signs[step], signs.get(step, {})
+            moved = any(number != before.get(name, number) for name, number in seen.items())
             self._idle[step] = 0.0 if moved else self._idle[step] + passed
-        self._signs = self._signs | signs
+            before.update(seen)
 
     def in_doubt(self, seconds: float) -> bool:
         """Whether some step was not seen to work for so long."""

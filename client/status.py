@@ -33,7 +33,7 @@ class Status:
     """A server at one moment.
 
     batch_limit: sequences that Triton takes as one batch (max_batch_size of `ensemble`). The engine's own
-        limits, and what runs and waits in it, are not published by the server.
+        limits, and what runs and waits in it, are on another port (metrics.py).
     """
 
     ready: bool

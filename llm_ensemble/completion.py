@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from tokenizers import Tokenizer
 
@@ -12,6 +15,9 @@ from llm_ensemble.detokenizer import Detokenizer
 from llm_ensemble.errors import EngineError
 from llm_ensemble.request import CHOSEN, Chunk, Part, TextOptions
 from llm_ensemble.stop import StopMatcher
+
+# Asking Triton whether a client is still there costs as much as sending a chunk. So it is asked now and then.
+LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -37,19 +43,44 @@ class Text:
     log_probs: bool
 
 
+class Report(Protocol):
+    """What becomes known of a request on its way (request_report.py)."""
+
+    def gave(self, text: Text) -> None:
+        """A response is given out."""
+
+    def ended(self, finishes: list[str], name: str) -> None:
+        """Nothing more comes; finishes: why the request's sequences ended, name: the client's or a number."""
+
+
+class NoReport:
+    """Where nobody measures."""
+
+    def gave(self, text: Text) -> None:
+        """Nothing."""
+
+    def ended(self, finishes: list[str], name: str) -> None:
+        """Nothing."""
+
+
 class Postprocessor:
     """The open streams.
 
     abort: tells the engine that a stream's rest is not wanted. answer: takes the response of a stream whose
-    number ensemble_unary chose.
+    number ensemble_unary chose. report: begins a request's.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, abort: Callable[[int], None], answer: Callable[[int, Text], None]
+        self,
+        tokenizer: Tokenizer,
+        abort: Callable[[int], None],
+        answer: Callable[[int, Text], None],
+        report: Callable[[TextOptions], Report] = lambda options: NoReport(),
     ) -> None:
         self._tokenizer = tokenizer
         self._abort = abort
         self._answer = answer
+        self._report = report
         self._streams: dict[int, Completion] = {}
 
     @property
@@ -57,26 +88,33 @@ class Postprocessor:
         """Streams that have not ended."""
         return len(self._streams)
 
-    def add(self, chunk: Chunk, client_left: bool) -> Text | None:
+    def add(
+        self, chunk: Chunk, client_left: Callable[[], bool], name: Callable[[], str] = lambda: ""
+    ) -> Text | None:
         """Take a stream's next chunk; return a response when it is time for one.
 
+        client_left: asks Triton, at some cost. name: asks for the client's for the request.
         Raises EngineError when the engine gave the stream up or a chunk is missing. However a stream
         ends, nothing of it is kept; what the engine sends after that is dropped.
         """
         completion = self._streams.pop(chunk.stream, None)
         if chunk.text:
-            completion = Completion(self._tokenizer, chunk.text)
+            completion = Completion(self._tokenizer, chunk.text, self._report(chunk.text))
         if completion is None:
             return None
-        wanted = False
+        wanted, finishes = False, ["error"]
         try:
-            response = None if client_left else completion.add(chunk)
-            wanted = not (client_left or completion.ended)
+            left = completion.look(client_left)
+            response = None if left else completion.add(chunk)
+            finishes = ["cancelled"] if left else completion.finishes
+            wanted = not all(finishes)
         finally:
             if wanted and not chunk.last:
                 self._streams[chunk.stream] = completion
-            elif not chunk.last:
-                self._abort(chunk.stream)
+            else:
+                completion.report.ended(finishes, name() or f"#{chunk.stream}")
+                if not chunk.last:
+                    self._abort(chunk.stream)
         if response and chunk.stream >= CHOSEN:
             self._answer(chunk.stream, response)
             return None
@@ -86,11 +124,21 @@ class Postprocessor:
 class Completion:
     """One request's way from ids to text: its sequences, and when they make a response."""
 
-    def __init__(self, tokenizer: Tokenizer, options: TextOptions) -> None:
+    def __init__(self, tokenizer: Tokenizer, options: TextOptions, report: Report) -> None:
+        self.report = report
         self._options = options
         self._sequences = [Sequence(tokenizer, options) for _ in range(options.num_sequences)]
         self._next_chunk = 0
         self._answered = False
+        self._looked_at = -math.inf
+
+    def look(self, client_left: Callable[[], bool]) -> bool:
+        """Whether the client has left, as far as it is time to ask."""
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_SECONDS:
+            return False
+        self._looked_at = now
+        return client_left()
 
     def add(self, chunk: Chunk) -> Text | None:
         """Take the next chunk; return a response when it is time for one.
@@ -108,9 +156,9 @@ class Completion:
         return self._give(bool(chunk.parts))
 
     @property
-    def ended(self) -> bool:
-        """Whether every sequence has ended."""
-        return all(sequence.finish for sequence in self._sequences)
+    def finishes(self) -> list[str]:
+        """Why each sequence has ended, "" for one that has not."""
+        return [sequence.finish for sequence in self._sequences]
 
     def _give(self, parts: bool) -> Text | None:
         """A stream gives new text as it comes; a plain request, everything at its end.
@@ -119,11 +167,13 @@ class Completion:
         Triton's HTTP server does not look whether its client is still there.
         """
         news = any(sequence.has_news for sequence in self._sequences) or not (parts or self._answered)
-        if not ((self._options.stream and news) or self.ended):
+        if not ((self._options.stream and news) or all(self.finishes)):
             return None
         self._answered = True
         shares = [sequence.give() for sequence in self._sequences]
-        return Text(shares, self._options.num_input_tokens, self._options.log_probs)
+        text = Text(shares, self._options.num_input_tokens, self._options.log_probs)
+        self.report.gave(text)
+        return text
 
 
 class Sequence:
@@ -165,14 +215,16 @@ class Sequence:
     def _text_until_stop(self, part: Part) -> tuple[int, str]:
         """Tokens used and their text.
 
-        One token at a time, so that usage ends with the token that completed a stop string, however many
-        tokens the chunk brought.
+        With stop strings one token at a time, so that usage ends with the token that completed one, however
+        many tokens the chunk brought.
         """
         pieces = []
-        for used, token_id in enumerate(part.token_ids, 1):
-            pieces.append(self._stop.feed(self._detokenizer.feed([token_id])))
+        at_a_time = 1 if self._stop.words else max(1, len(part.token_ids))
+        for begin in range(0, len(part.token_ids), at_a_time):
+            ids = part.token_ids[begin : begin + at_a_time]
+            pieces.append(self._stop.feed(self._detokenizer.feed(ids)))
             if self._stop.found:
-                return used, "".join(pieces)
+                return begin + 1, "".join(pieces)
         if part.finish:
             pieces.append(self._stop.feed(self._detokenizer.flush()))
             pieces.append("" if self._stop.found else self._stop.flush())

@@ -10,15 +10,17 @@ import threading
 import time
 from collections.abc import Callable
 
+from llm_ensemble.engine_report import EngineReport
 from llm_ensemble.engines.base import Engine, GenerationRequest, Tokens
+from llm_ensemble.metrics import Metrics, Unseen
+from llm_ensemble.pacing import Pacing, SendChunk
 from llm_ensemble.request import PER_INSTANCE, Request
-from llm_ensemble.stream import SendChunk, Stream
+from llm_ensemble.stream import Stream
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.05  # how often quiet streams are looked after
 CLOSE_SECONDS = 10
-COUNT_SECONDS = 1.0
 EARLY_SECONDS = 0.005  # a request ends by its deadline, so it is told this much earlier
 
 
@@ -26,8 +28,7 @@ class EngineStep:
     """Gives each request a number of its own, its sender the engine's tokens, and an end by its deadline.
 
     instance: which of several that serve the same streams this is; their numbers differ. give_up: called
-    once when the engine has died and every stream has had its end. count: called with the number of tokens
-    that the engine has made since the last call, once a second at most.
+    once when the engine has died and every stream has had its end. report: what measures it.
     """
 
     def __init__(
@@ -35,15 +36,14 @@ class EngineStep:
         engine: Engine,
         instance: int = 0,
         give_up: Callable[[], None] = lambda: None,
-        count: Callable[[int], None] = lambda tokens: None,
+        report: EngineReport | None = None,
     ) -> None:
         self._engine = engine
         self._give_up = give_up
-        self._count = count
-        self._made = self._counted = 0
-        self._counted_at = time.monotonic()
+        self._report = report or EngineReport(Metrics(Unseen), instance)
         self._numbers = itertools.count(instance * PER_INSTANCE + 1)
         self._streams: dict[int, Stream] = {}
+        self._pacing = Pacing(self._streams.__len__)
         self._closed = threading.Event()
         self._clock = threading.Thread(target=self._watch, name="stream-clock", daemon=True)
         self._clock.start()
@@ -60,8 +60,9 @@ class EngineStep:
         """
         if not number or number in self._streams:
             number = next(self._numbers)
-        stream = self._streams[number] = Stream(number, request, send)
-        asked = GenerationRequest(number, input_ids, request.sampling, label or f"#{number}")
+        stream = self._streams[number] = Stream(number, request, send, self._pacing)
+        let_in = self._report.arrived(len(input_ids))
+        asked = GenerationRequest(number, input_ids, request.sampling, label or f"#{number}", let_in)
         try:
             self._engine.submit(asked, lambda tokens: self._add(stream, tokens))
         except BaseException:
@@ -85,7 +86,7 @@ class EngineStep:
         self._clock.join()
 
     def _add(self, stream: Stream, tokens: Tokens) -> None:
-        self._made += len(tokens.token_ids)
+        self._report.made(len(tokens.token_ids))
         stream.add(tokens)
         if stream.over:
             self._streams.pop(stream.number, None)
@@ -106,19 +107,11 @@ class EngineStep:
                     self._look_at(stream)
                 except Exception:
                     log.exception("stream %d: nothing could be sent", stream.number)
-            self._count_tokens()
             if self._engine.failed and not self._streams:
                 self._leave_engine()
                 return
             nearest = min((stream.deadline for stream in [*self._streams.values()]), default=math.inf)
             wait = max(0, min(TICK_SECONDS, nearest - EARLY_SECONDS - time.monotonic()))
-
-    def _count_tokens(self) -> None:
-        """A count is a round trip to Triton: not for each token."""
-        made, now = self._made, time.monotonic()
-        if made > self._counted and now - self._counted_at >= COUNT_SECONDS:
-            self._count(made - self._counted)
-            self._counted, self._counted_at = made, now
 
     def _leave_engine(self) -> None:
         """What a dead engine still holds (GPUs, processes of its own) it may let go of, but not take long."""

@@ -34,10 +34,16 @@ class Preprocessor:
     """Checks prompts against the engine's limits and tokenizes many in one call.
 
     chat: the model's chat template, None for a model that has none. deadline_ms: for requests that set none.
+    log_text: whether prompts go on to where the log is written.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, manifest: Manifest, chat: ChatTemplate | None, deadline_ms: int
+        self,
+        tokenizer: Tokenizer,
+        manifest: Manifest,
+        chat: ChatTemplate | None,
+        deadline_ms: int,
+        log_text: bool = False,
     ) -> None:
         self._tokenizer = tokenizer
         self._vocabulary = tokenizer.get_vocab_size()
@@ -49,6 +55,7 @@ class Preprocessor:
         self._defaults = manifest.defaults
         self._chat = chat
         self._deadline_ms = deadline_ms
+        self._log_text = log_text
 
     def prepare(self, batch: Sequence[Fields]) -> list[Prepared | EnsembleError]:
         """Prepare each request; one that cannot be served becomes its error, its neighbours are untouched."""
@@ -107,6 +114,8 @@ class Preprocessor:
             num_input_tokens=len(input_ids),
             num_sequences=sampling.num_return_sequences,
             log_probs=sampling.log_probs,
+            arrived=arrived,
+            prompt=prompt if self._log_text else "",
         )
         deadline = arrived + fields.get("deadline_ms", self._deadline_ms) / 1000
         return input_ids, Request(sampling, text, deadline)

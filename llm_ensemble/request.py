@@ -36,6 +36,8 @@ class TextOptions(msgspec.Struct, frozen=True, array_like=True):
     num_input_tokens: int
     num_sequences: int = 1
     log_probs: bool = False
+    arrived: float = 0.0  # time.monotonic() in preprocessing; on Linux one clock for all processes
+    prompt: str = ""  # for the log, if it may have it
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True):

@@ -23,6 +23,7 @@ class Settings:
     HANG_SECONDS: how long a step may do nothing, though asked to, before it counts as hanging. A slow machine
     may read a long prompt for tens of seconds, in which nobody gets a token.
     ON_DEAD: what serve does when a step has died or hangs: exit, or restart tritonserver.
+    LOG_FORMAT: of the log's line about each request, text or json. LOG_TEXT: whether it has prompt and text.
     """
 
     engine_dir: Path = Path("/engine")
@@ -30,9 +31,12 @@ class Settings:
     deadline_ms: int = 600_000
     hang_seconds: int = 60
     on_dead: str = "exit"
+    log_format: str = "text"
+    log_text: bool = False
 
 
 ON_DEAD = ("exit", "restart")
+LOG_FORMATS = ("text", "json")
 
 
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -43,6 +47,8 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         deadline_ms=_whole_number(environ, "DEADLINE_MS", "milliseconds", least=1),
         hang_seconds=_whole_number(environ, "HANG_SECONDS", "seconds", least=5),
         on_dead=_one_of(environ, "ON_DEAD", ON_DEAD, Settings.on_dead),
+        log_format=_one_of(environ, "LOG_FORMAT", LOG_FORMATS, Settings.log_format),
+        log_text=bool(int(_one_of(environ, "LOG_TEXT", ("0", "1"), "0"))),
     )
 
 

@@ -15,20 +15,20 @@ class StopMatcher:
     """
 
     def __init__(self, stop_words: Sequence[str]) -> None:
-        self._words = tuple(sorted({word for word in stop_words if word}))
+        self.words = tuple(sorted({word for word in stop_words if word}))
         self._held = ""
         self.found = False
 
     def feed(self, text: str) -> str:
         """Take the next piece; return what may be shown: no stop string, nothing after one, and no
         ending that the next piece could turn into one."""
-        if not self._words:
+        if not self.words:
             return text
         text, begin = self._held + text, 0
         for end in range(len(self._held) + 1, len(text) + 1):
-            if text.endswith(self._words, begin, end):
+            if text.endswith(self.words, begin, end):
                 self.found, self._held = True, ""
-                return text[: end - max(len(word) for word in self._words if text.endswith(word, begin, end))]
+                return text[: end - max(len(word) for word in self.words if text.endswith(word, begin, end))]
             while begin < end and not self._begins_a_word(text[begin:end]):
                 begin += 1
         self._held = text[begin:]
@@ -41,5 +41,5 @@ class StopMatcher:
 
     def _begins_a_word(self, text: str) -> bool:
         """Whether a stop string begins with `text`: of the sorted ones only the next can."""
-        at = bisect_left(self._words, text)
-        return at < len(self._words) and self._words[at].startswith(text)
+        at = bisect_left(self.words, text)
+        return at < len(self.words) and self.words[at].startswith(text)

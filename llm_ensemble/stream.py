@@ -3,41 +3,38 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
 
 from llm_ensemble.engines.base import Tokens
-from llm_ensemble.request import Chunk, Part, Request, TextOptions
+from llm_ensemble.pacing import Pacing, SendChunk
+from llm_ensemble.request import CHOSEN, Chunk, Part, Request, TextOptions
 
-SendChunk = Callable[[Chunk], None]
-
-# A chunk costs the server far more than a token costs a small engine, so tokens that come faster than
-# anybody can read travel together; a stream's first goes at once.
-STREAM_SECONDS = 0.01
 # A plain request wants one answer, but a chunk must travel now and then: it is what shows postprocessing
-# a stop string or a client that has left.
+# a stop string...
 GATHER_SECONDS = 0.1
-# While the engine has nothing for a request that waits or whose prompt is being read, an empty chunk goes
-# for the same reason.
+# ... or a client that has left. While the engine has nothing for a request that waits or whose prompt is
+# being read, an empty chunk goes for the same reason.
 QUIET_SECONDS = 0.4
 
 
 class Stream:
     """One request's tokens on their way out: gathered if nobody watches, numbered, sent. For any thread."""
 
-    def __init__(self, number: int, request: Request, send: SendChunk) -> None:
+    def __init__(self, number: int, request: Request, send: SendChunk, pacing: Pacing) -> None:
         self.number = number
         self.deadline = request.deadline
         self.over = False
         self._text: TextOptions | None = request.text
         self._send = send
-        self._patience = STREAM_SECONDS if request.text.stream else GATHER_SECONDS
+        self._pacing = pacing
+        self._least = _least_seconds(number, request.text)
         self._running = set(range(request.text.num_sequences))
         self._gathered: dict[int, Gathered] = {}
         self._next_chunk = 0
         self._sent_at = time.monotonic()
-        self._due_at = self._sent_at + (0 if request.text.stream else self._patience)
+        self._due_at = self._sent_at + self._least  # a stream's first token goes at once
         self._lock = threading.Lock()
 
     def add(self, tokens: Tokens) -> None:
@@ -64,7 +61,8 @@ class Stream:
         with self._lock:
             now = time.monotonic()
             due = self._gathered and now >= self._due_at
-            if not self.over and (due or now - self._sent_at >= QUIET_SECONDS):
+            quiet = now - self._sent_at >= max(QUIET_SECONDS, self._least)
+            if not self.over and (due or quiet):
                 self._flush()
 
     def _gather(self, tokens: Tokens) -> None:
@@ -82,11 +80,20 @@ class Stream:
         parts = [gathered.part(index) for index, gathered in self._gathered.items()]
         chunk = Chunk(self.number, self._next_chunk, parts, self.over, error, self._text)
         self._next_chunk += 1
-        self._sent_at = time.monotonic()
-        if parts:
-            self._due_at = self._sent_at + self._patience
         self._gathered, self._text = {}, None
-        self._send(chunk)
+        self._sent_at = self._pacing.send(chunk, self._send)
+        if parts:
+            self._due_at = self._sent_at + max(self._least, self._pacing.seconds)
+
+
+def _least_seconds(number: int, text: TextOptions) -> float:
+    """How long tokens gather at least when sending costs nothing."""
+    if text.stream:
+        return 0
+    if text.stop_words:
+        return GATHER_SECONDS
+    # Whoever chose the number, ensemble_unary, looks after its client by itself.
+    return QUIET_SECONDS if number < CHOSEN else math.inf
 
 
 class Gathered:

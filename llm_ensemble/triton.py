@@ -13,6 +13,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from llm_ensemble.prompt import Prepared
 from llm_ensemble.request import Chunk, Request, chunk_from_wire, request_from_wire, to_wire
 
 log = logging.getLogger(__name__)
+TellError = Callable[[Exception, str], None]
 
 # Request parameters that are Triton's own, not a misspelt field of ours. /generate takes "id" for the
 # request's and hands it on as a parameter, too.
@@ -67,12 +69,14 @@ def _values(tensor: Any) -> list[Any]:
     return list(array[0].tolist())
 
 
-def respond_each(requests: Sequence[Any], work: Callable[[Sequence[Fields]], list[Any]]) -> list[Any]:
+def respond_each(
+    requests: Sequence[Any], work: Callable[[Sequence[Fields]], list[Any]], tell: TellError
+) -> list[Any]:
     """Answer requests that are worked on together; an error of one leaves its neighbours alone."""
     fields = [_attempt(read_fields, request) for request in requests]
     results = iter(_work_on([value for value in fields if not isinstance(value, Exception)], work))
     return [
-        _prepared_response(request, value if isinstance(value, Exception) else next(results))
+        _prepared_response(request, value if isinstance(value, Exception) else next(results), tell)
         for request, value in zip(requests, fields)
     ]
 
@@ -92,9 +96,9 @@ def _attempt(work: Callable[[Any], Any], argument: Any) -> Any:
         return error
 
 
-def _prepared_response(request: Any, result: Prepared | Exception) -> Any:
+def _prepared_response(request: Any, result: Prepared | Exception, tell: TellError) -> Any:
     if isinstance(result, Exception):
-        return error_response(request, result)
+        return error_response(request, result, tell)
     input_ids, record = result
     tensors = [
         pb_utils.Tensor("input_ids", np.array([input_ids], dtype=np.int32)),
@@ -103,8 +107,13 @@ def _prepared_response(request: Any, result: Prepared | Exception) -> Any:
     return pb_utils.InferenceResponse(output_tensors=tensors)
 
 
-def error_response(request: Any, error: Exception) -> Any:
-    """The response for an exception: the caller's fault in full; ours in one neutral line, and logged."""
+def error_response(request: Any, error: Exception, tell: TellError | None = None) -> Any:
+    """The response for an exception: the caller's fault in full; ours in one neutral line, and logged.
+
+    tell: takes note of the error, and whose request it was.
+    """
+    if tell:
+        tell(error, _request_id(request))
     if isinstance(error, RequestError):
         return make_error(str(error), pb_utils.TritonError.INVALID_ARG)
     if isinstance(error, Overloaded):
@@ -150,19 +159,10 @@ def instance_number(args: dict[str, str]) -> int:
     return int(args["model_instance_name"].rpartition("_")[2])
 
 
-def token_counter(instance: int) -> Callable[[int], None]:
-    """A function that counts tokens up on Triton's metrics, which tell the watchdog that the engine works."""
-    family = pb_utils.MetricFamily(
-        name="llm_generation_tokens_total",
-        description="Tokens that the engine has made",
-        kind=pb_utils.MetricFamily.COUNTER,
-    )
-    metric = family.Metric(labels={"instance": str(instance)})
-
-    def count(tokens: int, _family: Any = family) -> None:  # a metric lives while its family does
-        metric.increment(tokens)
-
-    return count
+def metric_family(kind: str, name: str, description: str) -> Any:
+    """One of Triton's metrics; kind: COUNTER, GAUGE or HISTOGRAM."""
+    family = pb_utils.MetricFamily
+    return family(name=name, description=description, kind=getattr(family, kind))
 
 
 def give_up() -> None:
@@ -183,10 +183,10 @@ def chunk_sender(request: Any) -> Callable[[Chunk], None]:
     return send
 
 
-def read_chunk(request: Any) -> tuple[Chunk, bool]:
-    """A postprocessing request: a stream's next chunk, and whether its client has left."""
+def read_chunk(request: Any) -> tuple[Chunk, Callable[[], bool], Callable[[], str]]:
+    """A postprocessing request: a stream's next chunk, and what tells if its client left, and its name."""
     (tensor,) = request.inputs()
-    return chunk_from_wire(tensor.as_numpy()), request.is_cancelled()
+    return chunk_from_wire(tensor.as_numpy()), request.is_cancelled, partial(_request_id, request)
 
 
 def end(request: Any, response: Any | None = None) -> None:

@@ -15,6 +15,7 @@ from llm_ensemble.completion import Text
 from llm_ensemble.errors import QUEUE_FULL, EngineError, RequestError
 from llm_ensemble.triton import (
     CORRELATION,
+    TellError,
     check_envelope,
     end,
     error_response,
@@ -30,8 +31,9 @@ PREFIX = "in ensemble 'ensemble', "  # what Triton's core puts before an error o
 class UnaryCall:
     """A request of ensemble_unary: asks the ensemble, waits, answers once, with the same error codes."""
 
-    def __init__(self, request: Any, answers: Answers) -> None:
+    def __init__(self, request: Any, answers: Answers, tell: TellError) -> None:
         self._request = request
+        self._tell = tell
         self._answers = answers
         # To look at a request that has its answer crashes tritonserver 2.51.0: whoever looks holds the lock.
         self._lock = threading.Lock()
@@ -49,7 +51,7 @@ class UnaryCall:
 
     def fail(self, error: Exception) -> None:
         """Answer with an error instead."""
-        self._send(error_response(self._request, error))
+        self._send(error_response(self._request, error, self._tell))
 
     def _send(self, response: Any) -> None:
         with self._lock:

@@ -14,7 +14,12 @@ from llm_ensemble.request import choose_number
 
 log = logging.getLogger(__name__)
 
-WATCH_SECONDS = 0.25
+WATCH_SECONDS = 0.4
+
+
+def most_calls(max_batch_size: int, max_waiting: int, instances: int) -> int:
+    """Plain requests that may be open at a time: as many as all instances of the engine run and let wait."""
+    return (max_batch_size + max_waiting) * instances
 
 
 class Call(Protocol):

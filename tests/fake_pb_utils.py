@@ -139,6 +139,38 @@ class InferenceRequest:
         return iter(InferenceRequest.answers.pop(0) if InferenceRequest.answers else ())
 
 
+class Metric:
+    def __init__(self, kind):
+        self._kind, self.value, self.seen = kind, 0.0, []
+
+    def increment(self, value):
+        assert self._kind != MetricFamily.HISTOGRAM
+        assert self._kind == MetricFamily.GAUGE or value >= 0, "a counter counts up"
+        self.value += value
+
+    def set(self, value):
+        assert self._kind == MetricFamily.GAUGE
+        self.value = value
+
+    def observe(self, value):
+        assert self._kind == MetricFamily.HISTOGRAM
+        self.seen.append(value)
+
+
+class MetricFamily:
+    COUNTER, GAUGE, HISTOGRAM = range(3)
+
+    def __init__(self, name, description, kind):
+        assert all(isinstance(text, str) for text in (name, description))
+        self.kind, self.metrics = kind, {}
+
+    def Metric(self, labels, buckets=()):  # noqa: N802
+        assert all(isinstance(text, str) for pair in labels.items() for text in pair)
+        assert bool(buckets) == (self.kind == self.HISTOGRAM)
+        assert list(buckets) == sorted(set(buckets))
+        return self.metrics.setdefault(tuple(sorted(labels.items())), Metric(self.kind))
+
+
 class Logger:
     lines: list[tuple[str, str]] = []
 

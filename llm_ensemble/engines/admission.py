@@ -83,6 +83,7 @@ class Admission:
             return None
         entry = self._queue.popleft()
         self.waiting -= entry.width
+        entry.request.let_in()
         return entry
 
     def leave(self, entry: Entry) -> None:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from llm_ensemble.engines.gpus import claim_gpus
 from llm_ensemble.errors import EngineDirectoryError, EngineError
@@ -22,16 +24,19 @@ from llm_ensemble.settings import (
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """One prompt to continue. number is the caller's, unique among the open ones; label is for the log."""
+    """One prompt to continue. number is the caller's, unique among the open ones; label is for the log.
+
+    let_in: to be called once the request has a place in the engine's batch; it only takes a note.
+    """
 
     number: int
     input_ids: list[int]
     sampling: Sampling
     label: str = ""
+    let_in: Callable[[], None] = lambda: None
 
 
-@dataclass(frozen=True)
-class Tokens:
+class Tokens(msgspec.Struct, frozen=True):  # one a token: a dataclass would take three times as long to make
     """What one engine step gave one sequence of a request: new ids (no end token among them).
 
     finish is "" until the sequence's last one, then stop or length. cancelled, or an error when the
@@ -44,7 +49,7 @@ class Tokens:
     finish: str = ""
     error: EngineError | None = None
     index: int = 0
-    log_probs: list[float] = field(default_factory=list)
+    log_probs: list[float] = []
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,12 @@ from llm_ensemble.engines.base import EngineStats, GenerationRequest, OnTokens, 
 from llm_ensemble.engines.openvino_pipeline import (
     generation_config,
     load_pipeline,
+    most_reading_on,
     refuse_what_it_cannot,
+    shares_beginnings,
     tokens_of,
 )
+from llm_ensemble.engines.openvino_prompts import UnreadPrompts
 from llm_ensemble.errors import EngineError
 from llm_ensemble.manifest import ENGINE, Manifest
 
@@ -47,6 +50,10 @@ class OpenVinoEngine:
     def __init__(self, engine_dir: Path, manifest: Manifest, max_waiting: int) -> None:
         self._admission = Admission(manifest.limits.max_batch_size, max_waiting)
         self._pipeline = load_pipeline(engine_dir / ENGINE, manifest)
+        self._unread = UnreadPrompts(manifest.limits.max_num_tokens)
+        self._shares_beginnings = shares_beginnings(engine_dir / ENGINE, manifest)
+        self._most_reading_on = most_reading_on(manifest.limits)
+        self._reading_on: list[Entry] = []  # who has left, so has no place, but must be read to the end
         self._closed = False
         self._failure: EngineError | None = None
         self._kv_cache_usage = 0.0
@@ -93,6 +100,8 @@ class OpenVinoEngine:
                 self._let_leavers_out()
                 self._let_newcomers_in()
                 self._pipeline.step()
+                self._unread.step(self._admission.running + sum(one.width for one in self._reading_on))
+                self._let_go_of_read()
                 self._deliver()
                 time.sleep(0)  # lets go of the GIL, which step() never does
         except Exception:
@@ -102,20 +111,35 @@ class OpenVinoEngine:
 
     def _wait_for_work(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._admission.entries or self._closed)
+            self._changed.wait_for(lambda: self._admission.entries or self._reading_on or self._closed)
             return not self._closed
 
     def _let_leavers_out(self) -> None:
         for entry in self._entries():
-            if entry.aborted and entry.handle:
-                entry.handle.cancel()
-            elif entry.aborted:
+            if not entry.aborted:
+                continue
+            if not entry.handle:
                 self._end(entry, Tokens([], "cancelled"))
+            elif not self._unread.has(entry):
+                entry.handle.cancel()
+            elif len(self._reading_on) < self._most_reading_on:
+                self._reading_on.append(entry)
+                self._end(entry, Tokens([], "cancelled"))
+
+    def _let_go_of_read(self) -> None:
+        """Cancel those who left while their prompts were read, once they have been."""
+        for entry in [*self._reading_on]:
+            if entry.handle.can_read() or not self._unread.has(entry):
+                entry.handle.cancel()
+                self._unread.remove(entry)
+                self._reading_on.remove(entry)
 
     def _let_newcomers_in(self) -> None:
         while entry := self._next():
             try:
                 entry.handle = self._add(entry.request)
+                if self._shares_beginnings:
+                    self._unread.add(entry)
             except Exception as error:  # the pipeline refused this one request
                 log.exception("request %s was refused by the pipeline", entry.request.label)
                 self._end(entry, Tokens([], error=EngineError(f"the engine refused the request: {error}")))
@@ -133,6 +157,7 @@ class OpenVinoEngine:
     def _deliver_one(self, entry: Entry, handle: genai.GenerationHandle) -> None:
         outputs = handle.read() if handle.can_read() else {}
         if outputs:
+            self._unread.remove(entry)
             self._hand_out(entry, tokens_of(outputs, entry.request.sampling))
         elif handle.get_status() != genai.GenerationStatus.RUNNING:  # else its prompt is still being read
             error = None if entry.aborted else EngineError("the KV cache has no room for the request")
@@ -159,12 +184,16 @@ class OpenVinoEngine:
             return self._admission.next()
 
     def _leave(self, entry: Entry) -> None:
+        if entry not in self._reading_on:
+            self._unread.remove(entry)
         with self._changed:
             self._admission.leave(entry)
 
     def _end_all(self) -> None:
         with self._changed:
             self._closed = True
+        for entry in self._reading_on:
+            entry.handle.cancel()
         for entry in self._entries():
             if entry.handle:
                 entry.handle.cancel()

@@ -12,7 +12,7 @@ import openvino_genai as genai
 
 from llm_ensemble.engines.base import Tokens
 from llm_ensemble.errors import EngineDirectoryError, RequestError
-from llm_ensemble.manifest import Manifest
+from llm_ensemble.manifest import Limits, Manifest
 from llm_ensemble.sampling import Sampling
 
 BLOCK = 32  # tokens a KV-cache block holds on CPU, seen: 64 blocks of a model with 512 B a token are 1 MiB
@@ -37,10 +37,8 @@ def load_pipeline(folder: Path, manifest: Manifest) -> genai.ContinuousBatchingP
     scheduler = genai.SchedulerConfig()
     scheduler.max_num_seqs = limits.max_batch_size
     scheduler.max_num_batched_tokens = limits.max_num_tokens
-    scheduler.num_kv_blocks = _kv_blocks(folder, manifest)
-    # Blocks count as computed before they are: whoever sends the prompt of a request that was cancelled half
-    # read would go on from garbage (seen, every time). Until that is mended each prompt is read anew.
-    scheduler.enable_prefix_caching = False
+    scheduler.num_kv_blocks = max(1, min(_wanted_blocks(limits), _affordable_blocks(folder, manifest)))
+    scheduler.enable_prefix_caching = shares_beginnings(folder, manifest)
     try:
         # The pipeline wants a tokenizer object; ours is empty, since only ids go in.
         tokenizer = genai.Tokenizer(folder)
@@ -50,17 +48,30 @@ def load_pipeline(folder: Path, manifest: Manifest) -> genai.ContinuousBatchingP
         raise EngineDirectoryError(f"{folder} cannot be loaded ({error}): build the engine again") from error
 
 
-def _kv_blocks(folder: Path, manifest: Manifest) -> int:
-    """Blocks for a full batch at full length, but no more than half of this machine's memory holds.
+def shares_beginnings(folder: Path, manifest: Manifest) -> bool:
+    """Whether prompts that begin alike share their beginnings' keys and values.
 
-    Memory is touched only as it is used, so a generous number costs nothing by itself.
+    Where the cache may run full the pipeline throws requests out and begins them again, and one that is
+    cancelled then leaves garbage to share (see openvino_prompts.py).
     """
-    limits = manifest.limits
-    wanted = limits.max_batch_size * -(-limits.max_seq_len // BLOCK)
+    return _wanted_blocks(manifest.limits) <= _affordable_blocks(folder, manifest)
+
+
+def most_reading_on(limits: Limits) -> int:
+    """Requests whose clients have left that may be read on beside a full batch; more keep their places."""
+    return 1 + limits.max_batch_size // 8
+
+
+def _wanted_blocks(limits: Limits) -> int:
+    """Blocks for all of them at full length, and one each to copy. Memory is touched only as it is used."""
+    return (limits.max_batch_size + most_reading_on(limits)) * (-(-limits.max_seq_len // BLOCK) + 1)
+
+
+def _affordable_blocks(folder: Path, manifest: Manifest) -> int:
+    """Blocks that half of this machine's memory holds."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     bytes_per_number = 4 if _is_exact(manifest) else 2  # at most: the CPU plugin may keep fewer
-    affordable = memory // 2 // (BLOCK * _kv_bytes_per_token(folder, bytes_per_number))
-    return max(1, min(wanted, affordable))
+    return int(memory // 2 // (BLOCK * _kv_bytes_per_token(folder, bytes_per_number)))
 
 
 def _kv_bytes_per_token(folder: Path, bytes_per_number: int) -> int:

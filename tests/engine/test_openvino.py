@@ -7,6 +7,7 @@ import numpy as np
 import openvino as ov
 import pytest
 
+from llm_ensemble.engines import openvino_pipeline
 from llm_ensemble.engines.base import load_engine
 from llm_ensemble.engines.openvino_pipeline import generation_config, load_pipeline
 from llm_ensemble.errors import EngineDirectoryError, EngineError, RequestError
@@ -109,8 +110,18 @@ def test_a_beam_search_finds_what_is_likelier_than_the_greedy_text_best_first(en
     assert beams[0] > greedy
 
 
-def test_a_prompt_that_somebody_left_half_read_is_read_anew(start, manifest, monkeypatch):
-    """With the pipeline's prefix cache its blocks count as computed; the next text goes on from garbage."""
+def wait_until_read(engine):
+    while engine._reading_on:
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    "leaver", [{}, {"num_return_sequences": 3, "greedy": False, "seed": 1}, {"beam_width": 3}]
+)
+def test_a_prompt_that_somebody_left_half_read_is_no_garbage_for_the_next(
+    start, manifest, monkeypatch, leaver
+):
+    """Cancelled at once, its last block would count as full; the next text would go on from garbage."""
     small_steps = changed(manifest, limits=changed(manifest.limits, max_num_tokens=16))
     prompt = [0, *range(300, 700)]
 
@@ -124,9 +135,57 @@ def test_a_prompt_that_somebody_left_half_read_is_read_anew(start, manifest, mon
     replace_step(engine, monkeypatch, lambda: (step(), time.sleep(0.005)))
     Asked(engine, 1, [0, *range(800, 820)], max_tokens=400)
     for number in (2, 3):
-        left = Asked(engine, number, prompt)
+        left = Asked(engine, number, prompt, max_tokens=100, **leaver)
         time.sleep(0.06)
         engine.abort(number)
         assert left.rest()[-1].finish == "cancelled"
+        assert engine.stats().running == 1  # its place is free though its prompt is still read
     engine.abort(1)
+    wait_until_read(engine)  # company changes an INT8 engine's numbers a little
     assert log_probs(engine) == pytest.approx(log_probs(untouched), abs=0.02)
+
+
+def test_who_leaves_when_many_are_read_on_keeps_his_place_until_it_is_his_turn(start, manifest, monkeypatch):
+    engine = start(changed(manifest, limits=changed(manifest.limits, max_num_tokens=64)))
+    monkeypatch.setattr(engine, "_most_reading_on", 1)
+    step = engine._pipeline.step
+    replace_step(engine, monkeypatch, lambda: (time.sleep(0.01), step()))
+    leavers = [Asked(engine, number, [0, *range(300, 700)], max_tokens=100) for number in range(3)]
+    while engine.stats().running < 3:
+        time.sleep(0.001)
+    for number in range(3):
+        engine.abort(number)
+    leavers[0].rest()
+    assert engine.stats().running == 2
+    assert [one.rest()[-1].finish for one in leavers[1:]] == ["cancelled", "cancelled"]
+    assert engine.stats().running == 0
+    wait_until_read(engine)
+
+
+def test_a_prompt_that_begins_like_an_earlier_one_is_not_read_again(start, manifest, monkeypatch):
+    engine = start(changed(manifest, limits=changed(manifest.limits, max_num_tokens=32)))
+    steps = []
+    step = engine._pipeline.step
+    replace_step(engine, monkeypatch, lambda: (steps.append(1), step()))
+    took = []
+    for number, last in enumerate((700, 701)):
+        before = len(steps)
+        Asked(engine, number, [0, *range(300, 680), last], max_tokens=1).ids()
+        took.append(len(steps) - before)
+    assert took[0] >= 12
+    assert took[1] <= 2
+
+
+def test_a_cache_that_may_run_full_is_shared_by_nobody(demo_engine, manifest, monkeypatch):
+    """Whoever is thrown out and cancelled while he is read again would leave garbage, too."""
+    monkeypatch.setattr("llm_ensemble.engines.openvino_pipeline._affordable_blocks", lambda *_: 50)
+    made = []
+    real = openvino_pipeline.genai.ContinuousBatchingPipeline
+
+    def pipeline(folder, tokenizer, scheduler, *rest, **properties):
+        made.append((scheduler.num_kv_blocks, scheduler.enable_prefix_caching))
+        return real(folder, tokenizer, scheduler, *rest, **properties)
+
+    monkeypatch.setattr(openvino_pipeline.genai, "ContinuousBatchingPipeline", pipeline)
+    load_pipeline(demo_engine / "engine", manifest)
+    assert made == [(50, False)]

@@ -32,6 +32,7 @@ def load(monkeypatch, unit_engine_dir, own_mailboxes):
     InferenceRequest.calls.clear()
     InferenceRequest.answers.clear()
     fake_pb_utils.Logger.lines.clear()
+    loaded = []
 
     def load(step):
         path = MODEL_REPOSITORY / step / "1/model.py"
@@ -44,9 +45,12 @@ def load(monkeypatch, unit_engine_dir, own_mailboxes):
         config = {"instance_group": [{"count": 1}]}
         name = {"model_name": step, "model_instance_name": f"{step}_0_0"}
         model.initialize({**name, "model_config": json.dumps(config)})
+        loaded.append(model)
         return model
 
-    return load
+    yield load
+    for model in loaded:
+        model._metrics.close()
 
 
 def text(name, *values):
@@ -147,7 +151,8 @@ def test_postprocessing_answers_a_chunk_with_its_text_and_the_final_flag(load, b
     assert request.get_response_sender()._closed
 
 
-def test_postprocessing_aborts_the_stream_of_a_client_that_left(load, byte_tokenizer):
+def test_postprocessing_aborts_the_stream_of_a_client_that_left(load, byte_tokenizer, monkeypatch):
+    monkeypatch.setattr("llm_ensemble.completion.LOOK_SECONDS", 0)
     aborted = queue.SimpleQueue()
     mailbox = receive_aborts(0, aborted.put)
     model = load("postprocessing")

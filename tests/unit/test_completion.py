@@ -1,9 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
+import time
+
 import pytest
 
 from llm_ensemble.completion import Postprocessor
 from llm_ensemble.errors import EngineError
 from llm_ensemble.request import CHOSEN, Chunk, Part, TextOptions
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time stands still until the test moves it: clock[0] is now."""
+    now = [time.monotonic()]
+    monkeypatch.setattr("llm_ensemble.completion.time.monotonic", lambda: now[0])
+    return now
 
 
 class Stream:
@@ -14,17 +24,22 @@ class Stream:
         self.tokenizer = tokenizer
         self.post = Postprocessor(tokenizer, self.aborted.append, self.answered.__setitem__)
         self.options = TextOptions(stream, list(stop_words), echo, 3, sequences, log_probs)
-        self.number, self.name = 0, name
+        self.number, self.name, self.asked = 0, name, 0
 
     def part(self, text="", finish="", index=0):
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         return Part(index, ids, finish, [-1.0] * len(ids) if self.options.log_probs else [])
 
+    def ask_whether_left(self, left):
+        self.asked += 1
+        return left
+
     def send_parts(self, *parts, last=False, client_left=False, number=None, error=""):
         options = self.options if self.number == 0 else None
         number = self.number if number is None else number
         self.number += 1
-        return self.post.add(Chunk(self.name, number, [*parts], last, error, options), client_left)
+        chunk = Chunk(self.name, number, [*parts], last, error, options)
+        return self.post.add(chunk, lambda: self.ask_whether_left(client_left))
 
     def send(self, text="", finish="", **options):
         """One sequence's next text; the response's share of it."""
@@ -116,10 +131,11 @@ def test_the_echo_comes_first_once_and_matches_no_stop_string(byte_tokenizer):
 
 
 @pytest.mark.parametrize("chunks_before", [0, 2])
-def test_a_client_that_left_is_aborted_once_and_forgotten(byte_tokenizer, chunks_before):
+def test_a_client_that_left_is_aborted_once_and_forgotten(byte_tokenizer, clock, chunks_before):
     stream = Stream(byte_tokenizer, stream=True)
     for _ in range(chunks_before):
         stream.send("a")
+    clock[0] += 0.3
     assert [stream.send("b", client_left=True) for _ in range(3)] == [None] * 3
     assert (stream.post.open, stream.aborted) == (0, [7])
 
@@ -134,10 +150,19 @@ def test_a_stream_that_waits_for_its_first_text_gets_one_empty_response(byte_tok
     assert stream.send_parts() is None
 
 
-def test_an_empty_chunk_shows_a_client_that_left_a_plain_request(byte_tokenizer):
+def test_triton_is_asked_for_the_client_five_times_a_second_however_many_chunks_come(byte_tokenizer, clock):
+    stream = Stream(byte_tokenizer, stream=True)
+    for _ in range(100):
+        stream.send("a")
+        clock[0] += 0.01
+    assert stream.asked == 5
+
+
+def test_an_empty_chunk_shows_a_client_that_left_a_plain_request(byte_tokenizer, clock):
     stream = Stream(byte_tokenizer, stream=False)
     assert stream.send_parts() is None
     assert stream.post.open == 1
+    clock[0] += 0.3
     assert stream.send_parts(client_left=True) is None
     assert (stream.post.open, stream.aborted) == (0, [7])
 

@@ -22,7 +22,7 @@ def answer(tokenizer, chunks, stop_words, streamed):
         last = number == len(chunks) - 1
         part = Part(0, ids, "length" if last else "")
         chunk = Chunk(7, number, [part] if ids or last else [], last, text=None if number else options)
-        responses.append(postprocessor.add(chunk, client_left=False))
+        responses.append(postprocessor.add(chunk, client_left=lambda: False))
     given = [response.sequences[0] for response in responses if response]
     assert [bool(share.finish) for share in given] == [False] * (len(given) - 1) + [True]
     text = "".join(share.text for share in given)

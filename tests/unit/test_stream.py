@@ -6,7 +6,9 @@ import pytest
 
 from llm_ensemble.engines.base import Tokens
 from llm_ensemble.errors import EngineError
+from llm_ensemble.pacing import Pacing
 from llm_ensemble.request import (
+    CHOSEN,
     Chunk,
     Part,
     Request,
@@ -27,10 +29,25 @@ def clock(monkeypatch):
     return now
 
 
-def a_stream(*, stream, sequences=1):
+def a_stream(*, stream, sequences=1, stop_words=("x",), pause=0.0, number=5):
+    """A stream and where its chunks go; pause: seconds between them that sending's cost demands."""
     chunks = []
-    request = Request(Sampling(max_tokens=9), TextOptions(stream, ["x"], "", 2, sequences), math.inf)
-    return Stream(5, request, chunks.append), chunks
+    text = TextOptions(stream, list(stop_words), "", 2, sequences)
+    return Stream(
+        number, Request(Sampling(max_tokens=9), text, math.inf), chunks.append, Paced(pause)
+    ), chunks
+
+
+class Paced(Pacing):
+    """One whose answer the test chooses."""
+
+    def __init__(self, seconds):
+        super().__init__(lambda: 1)
+        self._seconds = seconds
+
+    @property
+    def seconds(self):
+        return self._seconds
 
 
 def sent(chunks):
@@ -47,8 +64,8 @@ def test_a_record_survives_the_wire():
     assert chunk_from_wire(to_wire(chunk)) == chunk
 
 
-def test_a_stream_s_first_token_goes_at_once_and_what_comes_faster_than_reading_is_gathered(clock):
-    stream, chunks = a_stream(stream=True)
+def test_a_stream_s_first_token_goes_at_once_and_what_comes_before_its_time_is_gathered(clock):
+    stream, chunks = a_stream(stream=True, pause=0.01)
     for token in (6, 7, 8):
         stream.add(Tokens([token]))
     clock[0] += 1
@@ -57,8 +74,15 @@ def test_a_stream_s_first_token_goes_at_once_and_what_comes_faster_than_reading_
     assert [chunk.text is not None for chunk in chunks] == [True, False]
 
 
-def test_the_last_token_goes_at_once_with_what_was_gathered(clock):
+def test_while_sending_costs_nothing_each_token_goes_by_itself(clock):
     stream, chunks = a_stream(stream=True)
+    for token in (6, 7, 8):
+        stream.add(Tokens([token]))
+    assert [chunk.parts[0].token_ids for chunk in chunks] == [[6], [7], [8]]
+
+
+def test_the_last_token_goes_at_once_with_what_was_gathered(clock):
+    stream, chunks = a_stream(stream=True, pause=0.01)
     stream.add(Tokens([6]))
     stream.add(Tokens([7], log_probs=[-1.0]))
     stream.add(Tokens([8], "length", log_probs=[-2.0]))
@@ -75,6 +99,18 @@ def test_a_plain_request_s_tokens_are_gathered_but_travel_now_and_then(clock):
     assert sent(chunks) == [(0, [Part(0, [6, 7])], False), (1, [Part(0, [8], "stop")], True)]
 
 
+@pytest.mark.parametrize(
+    ("stop_words", "after", "chunks_then"), [(["x"], 0.2, 1), ([], 0.2, 0), ([], 0.5, 1)]
+)
+def test_without_stop_strings_a_plain_request_travels_as_seldom_as_a_leaver_may_go_unseen(
+    clock, stop_words, after, chunks_then
+):
+    stream, chunks = a_stream(stream=False, stop_words=stop_words)
+    clock[0] += after
+    stream.add(Tokens([6]))
+    assert len(chunks) == chunks_then
+
+
 @pytest.mark.parametrize("streamed", [True, False])
 def test_a_quiet_stream_shows_life_without_delaying_its_first_token(clock, streamed):
     stream, chunks = a_stream(stream=streamed)
@@ -89,7 +125,7 @@ def test_a_quiet_stream_shows_life_without_delaying_its_first_token(clock, strea
 
 
 def test_what_is_due_does_not_wait_for_the_next_token(clock):
-    stream, chunks = a_stream(stream=True)
+    stream, chunks = a_stream(stream=True, pause=0.01)
     stream.add(Tokens([6]))
     stream.add(Tokens([7]))
     clock[0] += 0.05
@@ -98,7 +134,7 @@ def test_what_is_due_does_not_wait_for_the_next_token(clock):
 
 
 def test_an_end_from_outside_is_the_last_and_what_the_engine_sends_then_is_dropped(clock):
-    stream, chunks = a_stream(stream=True)
+    stream, chunks = a_stream(stream=True, pause=0.01)
     stream.add(Tokens([6]))
     stream.add(Tokens([7]))
     stream.end("timeout")
@@ -116,7 +152,7 @@ def test_the_engine_s_error_is_the_last_chunk(clock):
 
 
 def test_several_sequences_end_one_by_one(clock):
-    stream, chunks = a_stream(stream=True, sequences=2)
+    stream, chunks = a_stream(stream=True, sequences=2, pause=0.01)
     stream.add(Tokens([6], "stop", index=1))
     assert not stream.over
     stream.add(Tokens([7], index=0))
@@ -130,3 +166,15 @@ def test_a_cancelled_request_ends_the_sequences_that_go_on(clock):
     stream.add(Tokens([], "cancelled"))
     assert sorted((p.index, p.finish) for p in chunks[-1].parts) == [(0, "cancelled"), (2, "cancelled")]
     assert chunks[-1].last
+
+
+def test_a_plain_request_that_somebody_else_watches_travels_once(clock):
+    """ensemble_unary chose its number, and asks Triton for the client by itself."""
+    stream, chunks = a_stream(stream=False, stop_words=[], number=CHOSEN)
+    for token in (6, 7):
+        clock[0] += 10
+        stream.add(Tokens([token]))
+        stream.show_life()
+    assert chunks == []
+    stream.add(Tokens([8], "length"))
+    assert sent(chunks) == [(0, [Part(0, [6, 7, 8], "length")], True)]

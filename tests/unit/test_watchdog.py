@@ -32,7 +32,7 @@ class Watched:
 
     @property
     def signs(self):
-        return {step: (str(count),) for step, count in self.counts.items()}
+        return {step: {"count": str(count)} for step, count in self.counts.items()}
 
     def go(self, seconds, works=(), answer=SERVED):
         """So long `works` work, and what is asked is answered so; the verdict at the end, or the first."""
@@ -74,6 +74,13 @@ def test_an_engine_that_hangs_answers_by_the_clock_and_makes_no_token(watched):
     watched.go(600)
     assert watched.go(HANG - 5, works=EVERYBODY - {ENGINE}, answer=WAITED) == ""
     assert watched.go(5, answer=WAITED) == "tensorrt_llm made no token for 60 s, though asked"
+
+
+def test_a_cache_in_use_that_changes_is_work_and_one_that_comes_and_goes_is_none(watched):
+    for used, works in (("0.1", False), ("0.2", True), (None, False), ("0.2", False)):
+        watched.now += 5
+        watched.work.look({ENGINE: {"cache": used}} if used else {ENGINE: {}})
+        assert watched.work._idle[ENGINE] == 0 if works else watched.work._idle[ENGINE] > 0
 
 
 def test_a_full_queue_is_no_hang_as_long_as_tokens_flow(watched):

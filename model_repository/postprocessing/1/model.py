@@ -5,7 +5,9 @@ from llm_ensemble import triton
 from llm_ensemble.aborts import AbortSender
 from llm_ensemble.answers import AnswerSender
 from llm_ensemble.completion import Postprocessor
+from llm_ensemble.metrics import Metrics
 from llm_ensemble.prompt import load_tokenizer
+from llm_ensemble.request_report import RequestReports
 from llm_ensemble.settings import read_gpu_settings, read_settings
 
 
@@ -15,9 +17,13 @@ class TritonPythonModel:
     def initialize(self, args):
         triton.start_log()
         triton.require_order(args)
-        tokenizer = load_tokenizer(read_settings().engine_dir)
+        settings = read_settings()
+        tokenizer = load_tokenizer(settings.engine_dir)
         aborts = AbortSender(read_gpu_settings().instances)
-        self._postprocessor = Postprocessor(tokenizer, aborts.abort, AnswerSender().send)
+        self._metrics = Metrics(triton.metric_family)
+        reports = RequestReports(self._metrics, settings.log_format, settings.log_text)
+        self._metrics.start()
+        self._postprocessor = Postprocessor(tokenizer, aborts.abort, AnswerSender().send, reports.begin)
 
     def execute(self, requests):
         for request in requests:
@@ -26,3 +32,6 @@ class TritonPythonModel:
                 triton.end(request, triton.text_response(text) if text else None)
             except Exception as error:
                 triton.end(request, triton.error_response(request, error))
+
+    def finalize(self):
+        self._metrics.close()

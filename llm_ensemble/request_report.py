@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What postprocessing measures of each request, which it alone sees to its end. Knows no Triton.
+
+Time to first token and inter-token latency are those of streams: from a plain request nobody gets a token
+before the last. Both are what a client sees: a response that brings n tokens, a time g after the one before,
+counts as n tokens that came g/n after each other.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from llm_ensemble.completion import Text
+from llm_ensemble.metrics import Metrics
+from llm_ensemble.request import TextOptions
+from llm_ensemble.request_log import line_writer
+
+# In the order of what is to be told of a request whose sequences ended for different reasons: the last.
+FINISHES = ("stop", "length", "timeout", "cancelled", "error")
+# From an H200 that reads a short prompt to a laptop that reads a long one, seconds.
+TTFT_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 20, 50, 100)
+# Finer between 5 and 100 ms, where a reader begins to notice.
+ITL_SECONDS = (
+    *(0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04),
+    *(0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1, 2, 5),
+)
+DURATION_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 600)
+LENGTHS = tuple(2**power for power in range(18))  # tokens, up to 131,072
+REQUESTS = ("llm_requests_total", "Requests that ended, by why")
+
+
+class RequestReports:
+    """Of all requests. log_format, log_text: the settings."""
+
+    def __init__(self, metrics: Metrics, log_format: str, log_text: bool = False) -> None:
+        self.write_line, self.log_text = line_writer(log_format), log_text
+        self.ended = {finish: metrics.counter(*REQUESTS, finish_reason=finish) for finish in FINISHES}
+        self.first_token = metrics.histogram(
+            "llm_time_to_first_token_seconds",
+            "Seconds from a streamed request's arrival in preprocessing to the first text given out",
+            TTFT_SECONDS,
+        )
+        self.next_token = metrics.spread_histogram(
+            "llm_inter_token_latency_seconds",
+            "Seconds from a stream's token to its next, as given out",
+            ITL_SECONDS,
+        )
+        self.duration = metrics.histogram(
+            "llm_request_duration_seconds",
+            "Seconds from a request's arrival in preprocessing to its end",
+            DURATION_SECONDS,
+        )
+        self.prompt_length = metrics.histogram("llm_prompt_length_tokens", "Tokens of a prompt", LENGTHS)
+        self.completion_length = metrics.histogram(
+            "llm_completion_length_tokens", "Tokens given out for a request, of all its sequences", LENGTHS
+        )
+
+    def begin(self, options: TextOptions) -> RequestReport:
+        """Of a request whose first chunk has come."""
+        return RequestReport(self, options)
+
+
+class RequestReport:
+    """One request's."""
+
+    def __init__(self, reports: RequestReports, options: TextOptions) -> None:
+        self._to = reports
+        self._options = options
+        self._tokens = 0
+        self._first_at = self._last_at = 0.0  # when tokens were given out, 0 before
+        self._texts = [""] * options.num_sequences
+
+    def gave(self, text: Text) -> None:
+        """A response is given out."""
+        tokens = sum(share.num_tokens for share in text.sequences)
+        if tokens and self._options.stream:
+            self._gave_tokens(tokens, time.monotonic())
+        self._tokens += tokens
+        if self._to.log_text:
+            self._texts = [had + share.text for had, share in zip(self._texts, text.sequences)]
+
+    def _gave_tokens(self, tokens: int, now: float) -> None:
+        if self._last_at:
+            self._to.next_token.observe((now - self._last_at) / tokens, tokens)
+        else:
+            self._first_at = now
+            self._to.first_token.observe(now - self._options.arrived)
+        self._last_at = now
+
+    def ended(self, finishes: list[str], name: str) -> None:
+        """The request has ended. finishes: its sequences'; name: the client's for it, or the stream's."""
+        finish = max(finishes, key=FINISHES.index)
+        duration = time.monotonic() - self._options.arrived
+        self._to.ended[finish].add()
+        self._to.duration.observe(duration)
+        self._to.prompt_length.observe(self._options.num_input_tokens)
+        self._to.completion_length.observe(self._tokens)
+        ttft = self._first_at - self._options.arrived if self._first_at else None
+        fields: dict[str, Any] = {
+            "id": name,
+            "tokens_in": self._options.num_input_tokens,
+            "tokens_out": self._tokens,
+            "ttft_ms": None if ttft is None else round(ttft * 1000, 1),
+            "duration_ms": round(duration * 1000, 1),
+            "finish": finish,
+        }
+        if self._to.log_text:
+            echo = self._options.echo
+            fields["prompt"] = self._options.prompt
+            fields["texts"] = [text.removeprefix(echo) for text in self._texts]
+        self._to.write_line("request", fields)
