@@ -256,6 +256,8 @@ def test_the_watchdog_asks_an_idle_server_and_not_a_busy_one(pace, tmp_path):
             asked += 1
         # One may have been under way.
         assert requests(server.server) - before - asked in (0, 1)
+    assert " request " in (tmp_path / "log").read_text()
+    assert "watchdog" not in (tmp_path / "log").read_text()
 
 
 def test_a_full_server_is_not_taken_for_one_that_hangs(tmp_path):
