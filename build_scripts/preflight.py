@@ -16,10 +16,11 @@ import sys
 from pathlib import Path
 
 from build_scripts.engine_files import missing_file
+from build_scripts.installation import TritonError, find_installation
 from build_scripts.preflight_error import PreflightError
 from build_scripts.preflight_gpu import check_for_gpus
 from build_scripts.preflight_space import check_space
-from build_scripts.tritonserver import Ports, TritonError, find_installation
+from build_scripts.tritonserver import Ports
 from build_scripts.trtllm import IMAGE
 from llm_ensemble.chat import load_chat_template
 from llm_ensemble.errors import EngineDirectoryError, SettingError

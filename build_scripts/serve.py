@@ -15,8 +15,9 @@ import threading
 import time
 from pathlib import Path
 
+from build_scripts.installation import TritonError
 from build_scripts.preflight import PreflightError, add_arguments, ports_of, preflight
-from build_scripts.tritonserver import Ports, Server, TritonError, running
+from build_scripts.tritonserver import Ports, Server, running
 from build_scripts.watchdog import Watchdog
 from llm_ensemble.settings import Settings, read_settings
 

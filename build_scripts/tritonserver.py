@@ -24,6 +24,9 @@ from typing import IO
 from build_scripts.admin_apis import AdminKeyError, restrictions
 from build_scripts.installation import Installation, TritonError, find_installation
 from build_scripts.instances import lay_repository, thread_pool
+from build_scripts.stacks import with_room
+from build_scripts.tracing import tracing
+from llm_ensemble.errors import SettingError
 from llm_ensemble.settings import read_gpu_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,23 +83,18 @@ def running(
     log: where its output goes, standard error by default. The server may still be loading: wait_ready.
     """
     installation = find_installation()
-    try:
-        restricted = restrictions()
-    except AdminKeyError as error:
-        raise TritonError(str(error)) from error
     instances = read_gpu_settings().instances
+    try:
+        options = [thread_pool(engine_dir, instances), *restrictions(), *tracing()]
+    except (AdminKeyError, SettingError) as error:
+        raise TritonError(str(error)) from error
     with tempfile.TemporaryDirectory(prefix="llm-ensemble-") as folder:
         backends = lay_backend(installation, Path(folder))
         repository = lay_repository(repository, Path(folder) / "models", instances)
         regions = Path(folder).name
-        words = [
-            *command(installation, backends, repository, ports),
-            thread_pool(engine_dir, instances),
-            region_option(regions),
-            *restricted,
-        ]
+        words = [*command(installation, backends, repository, ports), region_option(regions), *options]
         process = subprocess.Popen(
-            [*END_WITH_PARENT, *words],
+            [*END_WITH_PARENT, *with_room(), *words],
             env=environment(installation, engine_dir),
             stdout=log,
             stderr=subprocess.STDOUT if log is not None else None,

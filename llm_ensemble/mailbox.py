@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
+import struct
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Client, Connection, Listener
@@ -43,6 +45,10 @@ class Mailbox:
         """A thread a connection: nobody who connects can keep another's notes from being read."""
         while True:
             connection = self._listener.accept()
+            if _user_of(connection) != os.geteuid():
+                log.error("a process of user %d sent a note; it was not read", _user_of(connection))
+                connection.close()
+                continue
             threading.Thread(target=self._read, args=[connection], daemon=True).start()
 
     def _read(self, connection: Connection) -> None:
@@ -53,6 +59,14 @@ class Mailbox:
                     self._take(note)
                 except Exception:
                     log.exception("a note of %d bytes was not understood", len(note))
+
+
+def _user_of(connection: Connection) -> int:
+    """Who is at the other end: an abstract socket has no permissions, so anybody on the machine may be."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as ours:
+        credentials = ours.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, user, _ = struct.unpack("3i", credentials)
+    return int(user)
 
 
 class Sender:

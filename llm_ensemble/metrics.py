@@ -170,7 +170,8 @@ class Metrics:
         self._jobs.append(job)
 
     def start(self) -> None:
-        """From now on hand values over, once a second."""
+        """Hand values over, now and once a second."""
+        self.flush()
         self._thread.start()
 
     def close(self) -> None:

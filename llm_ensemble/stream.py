@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import random
 import threading
 import time
 
@@ -17,6 +18,8 @@ GATHER_SECONDS = 0.1
 # ... or a client that has left. While the engine has nothing for a request that waits or whose prompt is
 # being read, an empty chunk goes for the same reason.
 QUIET_SECONDS = 0.4
+# Streams that began together must not send together for ever, a crowd for the steps behind and then nobody.
+SPREAD = (0.75, 1.25)
 
 
 class Stream:
@@ -83,7 +86,7 @@ class Stream:
         self._gathered, self._text = {}, None
         self._sent_at = self._pacing.send(chunk, self._send)
         if parts:
-            self._due_at = self._sent_at + max(self._least, self._pacing.seconds)
+            self._due_at = self._sent_at + max(self._least, self._pacing.seconds * random.uniform(*SPREAD))
 
 
 def _least_seconds(number: int, text: TextOptions) -> float:

@@ -100,10 +100,19 @@ def test_status(server, url):
     metrics = f"http://127.0.0.1:{server.ports.metrics}/metrics"
     done = run("status", "--metrics-url", metrics, url=url)
     assert done.returncode == 0
-    assert done.stdout.startswith("triton 2.51.0: ready\n")
+    limits = "at most 32 run and 256 wait, 512 tokens a sequence"
+    assert done.stdout.startswith(
+        f"triton 2.51.0: ready\ndemo, int8, on openvino: 0 running, 0 waiting; {limits}\n\nmodel "
+    )
     said = json.loads(run("status", "--metrics-url", metrics, "--json", url=url).stdout)
     assert said["ready"] is True
     assert said["waiting"]["ensemble"] == 0
+    assert said["engine"] == {
+        **{"engine": "openvino", "model": "demo", "precision": "int8", "instances": 1},
+        **{"running": 0, "waiting": 0, "max_batch_size": 32, "max_waiting": 256, "max_seq_len": 512},
+    }
+    blind = run("status", "--metrics-url", url, url=url)
+    assert (blind.returncode, blind.stdout.splitlines()[0]) == (0, "triton 2.51.0: ready")
 
 
 def test_chat_with_a_model_that_has_no_template(url):

@@ -10,6 +10,7 @@ import pytest
 from llm_ensemble.request import instance_of
 from tests.asking import GrpcStream
 from tests.fake_engine import fake_engine
+from tests.scraping import Counted
 from tests.server.conftest import tapped_server
 
 ASKED = {"text_input": "The server", "max_tokens": 300, "ignore_eos": True, "stream": True}
@@ -53,6 +54,23 @@ def test_both_serve_and_nobody_s_text_is_mixed_with_another_s(two, folder):
     chunks = [json.loads(line) for line in (folder / "chunks").read_text().splitlines()]
     served = {instance_of(chunk["stream"]) for chunk in chunks if chunk["id"].startswith("mixed")}
     assert served == {0, 1}
+
+
+def test_each_instance_is_measured_for_itself_and_none_of_its_requests_twice(two):
+    def ask(number):
+        with GrpcStream(two.server) as stream:
+            return sum(
+                one["num_output_tokens"] for one in stream.ask(**{**ASKED, "max_tokens": 100 + number})
+            )
+
+    with Counted(two.server) as counted, concurrent.futures.ThreadPoolExecutor(8) as pool:
+        tokens = sum(pool.map(ask, range(8)))
+    by_instance = counted.by("llm_generation_tokens_total", "instance")
+    assert set(by_instance) == {"0", "1"}
+    assert sum(by_instance.values()) == tokens
+    assert counted.value("llm_queue_seconds_count") == counted.value("llm_requests_total") == 8
+    assert {one.labels["instance"] for one in counted.after.of("llm_requests_running")} == {"0", "1"}
+    assert len(counted.after.of("llm_max_batch_size")) == 1
 
 
 def test_a_client_that_leaves_is_told_to_the_instance_that_serves_it(two, folder):

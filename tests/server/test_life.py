@@ -10,10 +10,12 @@ import time
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from build_scripts.tritonserver import MODEL_REPOSITORY, TritonError, free_ports, running
+from build_scripts.installation import TritonError
+from build_scripts.tritonserver import MODEL_REPOSITORY, free_ports, running
 from tests.asking import GrpcStream, as_infer, generate, generate_stream, joined, post
 from tests.conftest import BOTH_ENGINES
 from tests.processes import descendants
+from tests.scraping import settled
 from tests.server.conftest import tapped_server
 
 pytestmark = BOTH_ENGINES
@@ -78,6 +80,9 @@ def test_when_the_engine_dies_every_open_request_ends_with_one_neutral_line(tigh
         status, text = post(dying.server, "infer", as_infer(text_input="The server"), model="ensemble_unary")
         assert (status, json.loads(text)["error"]) == (500, gone)
         assert "told to die" in dying.log
+        failed = settled(dying.server).value("llm_requests_total", finish_reason="error")
+        assert failed == len(answers) + 1
+        assert len(re.findall(r'^\S+Z request .* finish="error"$', dying.log, re.MULTILINE)) == failed
 
 
 def error_of_a_stream(server, request_id=""):

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
+import os
 import queue
 
 import pytest
@@ -8,6 +10,7 @@ from llm_ensemble.aborts import AbortSender, receive_aborts
 from llm_ensemble.errors import EngineError
 from llm_ensemble.mailbox import Mailbox, Sender
 from llm_ensemble.request import CHOSEN, PER_INSTANCE
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("own_mailboxes")
 
@@ -41,6 +44,22 @@ def test_a_note_that_nobody_takes_is_an_error_and_the_next_connects_again():
     sender.send(b"b")
     assert came.get(timeout=5) == b"b"
     assert box
+
+
+def test_a_note_from_another_user_is_not_read(monkeypatch, caplog):
+    """An abstract socket has no permissions, so a stranger on the machine could answer for the engine."""
+    came = queue.SimpleQueue()
+    box = Mailbox("me", came.put)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(mailbox.os, "geteuid", lambda: os.getuid() + 1)
+        stranger = mailbox.Client(mailbox.address("me"), "AF_UNIX")
+        with contextlib.suppress(BrokenPipeError):
+            stranger.send_bytes(b"forged")
+        wait_for(lambda: f"a process of user {os.getuid()} sent a note" in caplog.text)
+    Sender("me").send(b"real")
+    assert came.get(timeout=5) == b"real"
+    assert box
+    stranger.close()
 
 
 def test_an_abort_goes_to_the_instance_that_numbered_the_stream_a_chosen_number_to_all(caplog):

@@ -15,12 +15,27 @@ def test_settings_come_from_the_environment_or_have_defaults(tmp_path):
     assert read_settings({}) == Settings()
     read = read_settings({"ENGINE_DIR": str(tmp_path), "MAX_WAITING": "0"})
     assert (read.engine_dir, read.max_waiting) == (tmp_path, 0)
+    read = read_settings({"LOG_FORMAT": "json", "LOG_TEXT": "1"})
+    assert (read.log_format, read.log_text) == ("json", True)
 
 
 @pytest.mark.parametrize("value", ["", "-1", "many", "1.5"])
 def test_a_malformed_setting_is_named(value):
     with pytest.raises(SettingError, match="^MAX_WAITING must be a whole number"):
         read_settings({"MAX_WAITING": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("LOG_FORMAT", "JSON", "text or json"),
+        ("LOG_FORMAT", "", "text or json"),
+        ("LOG_TEXT", "yes", "0 or 1"),
+    ],
+)
+def test_a_malformed_log_setting_is_named_with_what_is_allowed(name, value, wanted):
+    with pytest.raises(SettingError, match=f"^{name} must be {wanted}"):
+        read_settings({name: value})
 
 
 def test_gpu_settings_come_from_the_environment_or_have_defaults():
