@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from build_scripts.tritonserver import Ports
 from client.errors import ClientError, InvalidRequest, Overloaded, Unreachable
 from client.http_wire import INFER, infer_answer, infer_body
+from llm_ensemble.request_report import WATCHDOG
 
 ENGINE = "tensorrt_llm"
 STEPS = ("ensemble_unary", "preprocessing", ENGINE, "postprocessing")  # as a plain request meets them
-PROBE_ID = "watchdog"  # its name in logs
 # Successes alone: requests that a dead process fails are counted, too.
 SUCCESSES = re.compile(r'^nv_inference_request_success\{[^}]*model="(\w+)"[^}]*\} (\S+)$', re.MULTILINE)
 # Triton's counters know the engine step's requests by their end. Between, tokens prove that it computes, and
@@ -66,7 +66,7 @@ def probe(ports: Ports, deadline_seconds: float, timeout_seconds: float) -> Answ
     deadline_seconds: after which the steps are to answer without it. timeout_seconds: how long to wait.
     """
     fields = {"text_input": "a", "max_tokens": 1, "deadline_ms": int(deadline_seconds * 1000)}
-    body = json.dumps({"id": PROBE_ID, **json.loads(infer_body(fields))})
+    body = json.dumps({"id": WATCHDOG, **json.loads(infer_body(fields))})
     connection = http.client.HTTPConnection(ports.host, ports.http, timeout=timeout_seconds)
     try:
         connection.request("POST", INFER, body, {"Content-Type": "application/json"})

@@ -27,6 +27,9 @@ ITL_SECONDS = (
 )
 DURATION_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 600)
 LENGTHS = tuple(2**power for power in range(18))  # tokens, up to 131,072
+# What `serve` calls its own request of one token, which an idle server gets every few seconds: it is counted
+# as any other, but has no line in the log while all is well.
+WATCHDOG = "watchdog"
 REQUESTS = ("llm_requests_total", "Requests that ended, by why")
 
 
@@ -96,6 +99,8 @@ class RequestReport:
         self._to.duration.observe(duration)
         self._to.prompt_length.observe(self._options.num_input_tokens)
         self._to.completion_length.observe(self._tokens)
+        if name == WATCHDOG and self._tokens <= 1 and finish in ("stop", "length"):
+            return
         ttft = self._first_at - self._options.arrived if self._first_at else None
         fields: dict[str, Any] = {
             "id": name,

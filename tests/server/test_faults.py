@@ -138,9 +138,13 @@ def test_a_step_that_is_killed_under_load_ends_every_stream_by_an_error(pace, tm
 
 def test_a_step_that_hangs_ends_the_server(pace, tmp_path):
     """Stopped, a process neither works nor dies."""
-    with one_each(STEPS, pace, tmp_path, HANG_SECONDS=8) as each:
+    with one_each([*STEPS, "whole"], pace, tmp_path, HANG_SECONDS=8) as each:
+        whole = each.pop("whole")
+        os.kill(whole.process("bin/tritonserver").pid, signal.SIGSTOP)
         for name, one_server in each.items():
             os.kill(one_server.step(name).pid, signal.SIGSTOP)
+        whole.wait_failed(60)
+        assert all(name in whole.last_words for name in STEPS)
         for name, one_server in each.items():
             one_server.wait_failed(60)
             hung = re.fullmatch(r"serve: (.*) did nothing for \d+ s, though asked.*", one_server.last_words)
@@ -256,6 +260,8 @@ def test_the_watchdog_asks_an_idle_server_and_not_a_busy_one(pace, tmp_path):
             asked += 1
         # One may have been under way.
         assert requests(server.server) - before - asked in (0, 1)
+    assert " request " in (tmp_path / "log").read_text()
+    assert "watchdog" not in (tmp_path / "log").read_text()
 
 
 def test_a_full_server_is_not_taken_for_one_that_hangs(tmp_path):
