@@ -28,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo build serve test image-test soak bench check fix clean
+.PHONY: help demo build serve test image-test soak load bench check fix clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ image-test: .venv/.test ## build the cpu image with buildah, start, ask and stop
 
 soak: .venv/.test engines/demo/manifest.json ## 20,000 short requests, a third of them left: all end, nothing is left
 	$(SERVE) -m tests.soak --engine-dir engines/demo
+
+load: .venv/.test ## 500 streams at once for ten minutes: all texts whole, memory flat; STREAMS=, SECONDS=
+	$(SERVE) -m tests.load $(call given,STREAMS,streams) $(call given,SECONDS,seconds)
 
 bench: .venv/.bench engines/opt-125m-random/manifest.json ## raw engine, ensemble, ensemble streamed at 1, 8, 32, 64 requests; a quarter of an hour
 	$(SERVE) -m client.bench --serve engines/opt-125m-random --mode both --baseline engine \

@@ -24,8 +24,9 @@ import numpy as np
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import triton_to_np_dtype
 
+from build_scripts.installation import TritonError
 from build_scripts.preflight import PreflightError, preflight
-from build_scripts.tritonserver import Server, TritonError, free_ports, running
+from build_scripts.tritonserver import Server, free_ports, running
 
 Response = dict[str, Any]  # the ensemble's outputs by name
 

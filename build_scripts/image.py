@@ -33,7 +33,7 @@ docker run ... IMAGE [COMMAND]
 
 In a running container: docker exec NAME llm-ensemble generate "PROMPT"
 Settings are environment variables: ENGINE_DIR, HOST, HTTP_PORT, GRPC_PORT, METRICS_PORT, ADMIN_KEY,
-MAX_WAITING, DEADLINE_MS, TRACE_URL, TRACE_RATE; README.md says more.
+MAX_WAITING, DEADLINE_MS, HANG_SECONDS, ON_DEAD, TRACE_URL, TRACE_RATE; README.md says more.
 """
 
 

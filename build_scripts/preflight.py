@@ -16,14 +16,22 @@ import sys
 from pathlib import Path
 
 from build_scripts.engine_files import missing_file
+from build_scripts.installation import TritonError, find_installation
 from build_scripts.preflight_error import PreflightError
 from build_scripts.preflight_gpu import check_for_gpus
-from build_scripts.tritonserver import Ports, TritonError, find_installation
+from build_scripts.preflight_space import check_space
+from build_scripts.tritonserver import Ports
 from build_scripts.trtllm import IMAGE
 from llm_ensemble.chat import load_chat_template
 from llm_ensemble.errors import EngineDirectoryError, SettingError
 from llm_ensemble.manifest import TOKENIZER, Manifest, read_manifest, tokenizer_sha256
-from llm_ensemble.settings import read_pace_settings, read_settings, refuse_gpu_settings, refuse_pace_settings
+from llm_ensemble.settings import (
+    read_gpu_settings,
+    read_pace_settings,
+    read_settings,
+    refuse_gpu_settings,
+    refuse_pace_settings,
+)
 
 # What each engine is imported as, and where one gets it.
 ENGINE_LIBRARY = {
@@ -52,6 +60,7 @@ def preflight(engine_dir: Path, ports: Ports) -> Manifest:
         raise PreflightError(str(error)) from error
     if installation.libraries:  # the wheel's; NVIDIA's image has a Python backend that fits its numpy
         _check_numpy()
+    check_space(read_gpu_settings().instances, manifest.tensor_parallel)
     _check_ports(ports)
     return manifest
 

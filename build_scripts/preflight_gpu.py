@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preflight's part for the tensorrt_llm engine: the image, the GPUs and the shared memory it will find."""
+"""Preflight's part for the tensorrt_llm engine: the image and the GPUs it will find."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,14 +15,6 @@ from build_scripts.trtllm import IMAGE, TENSORRT, installed
 from llm_ensemble.engines.memory import estimate
 from llm_ensemble.manifest import Manifest
 from llm_ensemble.settings import GpuSettings, read_gpu_settings
-
-SHARED_MEMORY = Path("/dev/shm")
-OTHER_STEPS = 3  # Python instances beside the engine's: preprocessing, postprocessing, ensemble_unary
-# An instance begins with 1 MB and grows to what is in flight: 256 waiting prompts of 8,192 tokens are 8 MiB.
-INSTANCE_BYTES = 8 * 2**20
-# NCCL's buffers between GPUs that do not reach each other directly. Docker gives 64 MB, and NVIDIA's advice
-# for NCCL in containers is --shm-size=1g.
-NCCL_BYTES = 2**30
 
 
 def check_for_gpus(engine_dir: Path, manifest: Manifest, environ: Mapping[str, str]) -> None:
@@ -41,7 +32,6 @@ def check_for_gpus(engine_dir: Path, manifest: Manifest, environ: Mapping[str, s
     serving = [gpus[number] for group in groups for number in group]
     check_architecture(manifest, serving)
     check_memory(engine_dir, manifest, settings, serving)
-    check_shared_memory(shutil.disk_usage(SHARED_MEMORY).free, len(groups), manifest.tensor_parallel)
 
 
 def check_versions(manifest: Manifest) -> None:
@@ -115,15 +105,3 @@ def check_memory(engine_dir: Path, manifest: Manifest, settings: GpuSettings, gp
             "precision, a smaller --max-seq-len or more --tensor-parallel"
         )
     sys.stderr.write(f"memory, by an estimate: {needed}\n")
-
-
-def check_shared_memory(free: int, instances: int, tensor_parallel: int) -> None:
-    """Raise PreflightError when `free` bytes of /dev/shm are too few for so many instances of the engine."""
-    needed = INSTANCE_BYTES * (OTHER_STEPS + instances)
-    if tensor_parallel > 1:
-        needed = max(needed, NCCL_BYTES)
-    if free < needed:
-        raise PreflightError(
-            f"{SHARED_MEMORY} has {free // 2**20} MiB free, {needed // 2**20} are needed: "
-            "docker run --shm-size=1g (or --ipc=host)"
-        )

@@ -20,6 +20,8 @@ from pathlib import Path
 from build_scripts.build_error import BuildError
 from llm_ensemble.manifest import MANIFEST
 
+FULL_BYTES = 2**16  # a disk with less is full: what could not be written was larger
+
 
 class Staging:
     """Enter for a folder to build in, `publish()` to move it to OUTPUT; leaving removes what is left.
@@ -47,9 +49,13 @@ class Staging:
             ) from error
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raises BuildError in place of what a full disk made a library raise: that may be any words."""
+        is_full = shutil.disk_usage(self.output.parent).free < FULL_BYTES
         shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
+        if is_full and isinstance(error, Exception) and not isinstance(error, BuildError):
+            raise BuildError(f"no room for {self.output}: make some, or choose another OUTPUT") from error
 
     def publish(self) -> None:
         """Put the folder in OUTPUT's place; an engine directory that was there is removed after."""

@@ -7,14 +7,11 @@ Serving, the demo and the tests all start it here and nowhere else.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 import urllib.error
@@ -25,6 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from build_scripts.admin_apis import AdminKeyError, restrictions
+from build_scripts.installation import Installation, TritonError, find_installation
 from build_scripts.instances import lay_repository, thread_pool
 from build_scripts.stacks import with_room
 from build_scripts.tracing import tracing
@@ -33,7 +31,6 @@ from llm_ensemble.settings import read_gpu_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL_REPOSITORY = ROOT / "model_repository"
-STUB = "triton_python_backend_stub"
 # Should we be killed, the kernel ends tritonserver too: prctl(PR_SET_PDEATHSIG, SIGTERM), then exec.
 # Not subprocess's preexec_fn: that is unsafe, and warns, in a process with threads.
 END_WITH_PARENT = (
@@ -50,21 +47,8 @@ STEADY_MEMORY = {
     # oneDNN, inside OpenVINO, keeps the code it made for each shape it met: 1,024 pieces unless told.
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
 }
+SHARED_MEMORY = Path("/dev/shm")
 DRAIN_SECONDS = 30  # Triton's own default: how long requests in flight may take to end
-
-
-class TritonError(Exception):
-    """tritonserver cannot be started here, or died; one line that says what to do."""
-
-
-@dataclass(frozen=True)
-class Installation:
-    """A tritonserver, its Python backend, and the stub that fits the running Python."""
-
-    binary: Path
-    backend: Path
-    stub: Path
-    libraries: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -90,59 +74,6 @@ def free_ports() -> Ports:
         return Ports(*(one.getsockname()[1] for one in (a, b, c)))
 
 
-def find_installation() -> Installation:
-    """NVIDIA's image has it in /opt/tritonserver, else the wheel's; raises TritonError if neither fits."""
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    image = Path("/opt/tritonserver")
-    if (image / "bin/tritonserver").exists():
-        backend = image / "backends/python"
-        return _fitting(Installation(image / "bin/tritonserver", backend, backend / STUB, ()), python)
-    spec = importlib.util.find_spec("pytriton")
-    if spec is None or not spec.submodule_search_locations:
-        raise TritonError("tritonserver is neither in /opt/tritonserver nor installed: run make .venv")
-    package = Path(spec.submodule_search_locations[0])
-    wheel = package / "tritonserver"
-    return _fitting(
-        Installation(
-            binary=wheel / "bin/tritonserver",
-            backend=wheel / "backends/python",
-            stub=wheel / "python_backend_stubs" / python / STUB,
-            libraries=(package.parent / "nvidia_pytriton.libs", _libpython_folder()),
-        ),
-        python,
-    )
-
-
-def _fitting(found: Installation, python: str) -> Installation:
-    """The installation, if its stub was linked against this Python's minor version."""
-    if not found.stub.exists():
-        raise TritonError(f"tritonserver has no stub for Python {python}: use Python 3.10 to 3.13")
-    linked = re.search(rb"libpython(3\.\d+)\.so", found.stub.read_bytes())
-    if linked and linked[1].decode() != python:
-        raise TritonError(
-            f"{found.stub} is for Python {linked[1].decode()}, this is {python}: use that Python"
-        )
-    return found
-
-
-def _libpython_folder() -> Path:
-    """Where the shared libpython of this interpreter lies; the wheel's stub cannot start without it."""
-    name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
-    library = Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib")
-    folders = [
-        library,
-        library / (sysconfig.get_config_var("MULTIARCH") or ""),
-        Path(sys.base_prefix) / "lib",
-    ]
-    for folder in folders:
-        if (folder / name).exists():
-            return folder
-    raise TritonError(
-        f"no shared {name} for {sys.executable}: install it (Debian: apt install "
-        f"{name.removesuffix('.so.1.0')}) or use a Python built with --enable-shared"
-    )
-
-
 @contextlib.contextmanager
 def running(
     engine_dir: Path, ports: Ports, log: IO[bytes] | None = None, repository: Path = MODEL_REPOSITORY
@@ -160,8 +91,10 @@ def running(
     with tempfile.TemporaryDirectory(prefix="llm-ensemble-") as folder:
         backends = lay_backend(installation, Path(folder))
         repository = lay_repository(repository, Path(folder) / "models", instances)
+        regions = Path(folder).name
+        words = [*command(installation, backends, repository, ports), region_option(regions), *options]
         process = subprocess.Popen(
-            [*END_WITH_PARENT, *with_room(), *command(installation, backends, repository, ports), *options],
+            [*END_WITH_PARENT, *with_room(), *words],
             env=environment(installation, engine_dir),
             stdout=log,
             stderr=subprocess.STDOUT if log is not None else None,
@@ -173,6 +106,18 @@ def running(
             yield server
         finally:
             server.stop()
+            remove_regions(regions)
+
+
+def region_option(prefix: str) -> str:
+    """The option by which the steps' shared memory, files of /dev/shm, is recognized."""
+    return f"--backend-config=python,shm-region-prefix-name={prefix}"
+
+
+def remove_regions(prefix: str) -> None:
+    """Give back the shared memory that killed processes have left: a mebibyte or more for each."""
+    for region in SHARED_MEMORY.glob(f"{prefix}*"):
+        region.unlink(missing_ok=True)
 
 
 def lay_backend(installation: Installation, folder: Path) -> Path:
@@ -246,12 +191,22 @@ class Server:
         """Whether the server says it is ready."""
         return says_ready(self.ports.http_url)
 
-    def stop(self) -> int:
-        """Let requests in flight end, then the server; its exit status. Safe to call twice."""
+    def stop(self, seconds: float = DRAIN_SECONDS + 10) -> int:
+        """Let requests in flight end, then the server, by force after so long; its exit status.
+
+        Safe to call twice.
+        """
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            return self.process.wait(DRAIN_SECONDS + 10)
+            status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
+            self._kill_group()
+            status = self.process.wait()
+        if status:
+            self._kill_group()  # steps whose tritonserver died end by themselves, but take a moment
+        return status
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-            return self.process.wait()

@@ -51,9 +51,10 @@ def server(arguments: argparse.Namespace) -> Iterator[ServerSeen]:
         )
         return
     try:
+        from build_scripts.installation import TritonError
         from build_scripts.preflight import preflight
         from build_scripts.preflight_error import PreflightError
-        from build_scripts.tritonserver import TritonError, free_ports, running
+        from build_scripts.tritonserver import free_ports, running
     except ImportError as error:
         raise BenchError("--serve works in the repository alone: start a server and give --url") from error
     ports = free_ports()

@@ -20,16 +20,22 @@ class Settings:
     MAX_WAITING: sequences that may wait for a place in the running batch before the next is refused.
     DEADLINE_MS: milliseconds after which a request ends that sets no deadline_ms. Triton does not notice
     that the client of a plain HTTP request has left, so this is what bounds such a request.
+    HANG_SECONDS: how long a step may do nothing, though asked to, before it counts as hanging. A slow machine
+    may read a long prompt for tens of seconds, in which nobody gets a token.
+    ON_DEAD: what serve does when a step has died or hangs: exit, or restart tritonserver.
     LOG_FORMAT: of the log's line about each request, text or json. LOG_TEXT: whether it has prompt and text.
     """
 
     engine_dir: Path = Path("/engine")
     max_waiting: int = 256
     deadline_ms: int = 600_000
+    hang_seconds: int = 60
+    on_dead: str = "exit"
     log_format: str = "text"
     log_text: bool = False
 
 
+ON_DEAD = ("exit", "restart")
 LOG_FORMATS = ("text", "json")
 
 
@@ -39,6 +45,8 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         engine_dir=Path(environ.get("ENGINE_DIR", Settings.engine_dir)),
         max_waiting=_whole_number(environ, "MAX_WAITING", "sequences", least=0),
         deadline_ms=_whole_number(environ, "DEADLINE_MS", "milliseconds", least=1),
+        hang_seconds=_whole_number(environ, "HANG_SECONDS", "seconds", least=5),
+        on_dead=_one_of(environ, "ON_DEAD", ON_DEAD, Settings.on_dead),
         log_format=_one_of(environ, "LOG_FORMAT", LOG_FORMATS, Settings.log_format),
         log_text=bool(int(_one_of(environ, "LOG_TEXT", ("0", "1"), "0"))),
     )

@@ -39,3 +39,15 @@ def descendants(pid):
         for child in children.split():
             found += descendants(int(child))
     return found
+
+
+def resident_by_step(pid):
+    """Megabytes resident of a server: of each step's processes, and of all others together."""
+    found = {}
+    for process in descendants(pid):
+        name = next((step for step in STEPS if f"/{step}/" in process.command), "tritonserver")
+        found[name] = round(found.get(name, 0) + process.resident / 1e6, 1)
+    return found
+
+
+STEPS = ("tensorrt_llm", "postprocessing", "preprocessing", "ensemble_unary")

@@ -22,7 +22,7 @@ import tritonclient.grpc.aio as grpcclient
 from tritonclient.utils import InferenceServerException
 
 from tests.asking import tensors
-from tests.processes import descendants
+from tests.processes import resident_by_step
 from tests.server.conftest import tapped_server
 
 MOST_GROWTH = 0.05
@@ -143,11 +143,7 @@ class Soak:
 
     def memory(self):
         """MB resident by process."""
-        found = {}
-        for process in descendants(self.tapped.server.process.pid):
-            name = next((n for n in STEPS if n in process.command), "tritonserver")
-            found[name] = round(found.get(name, 0) + process.resident / 1e6, 1)
-        return found
+        return resident_by_step(self.tapped.server.process.pid)
 
     def growth(self, name):
         """How much a process's memory has grown since the warm-up."""
@@ -162,7 +158,6 @@ class Soak:
         return wrong + [f"{name} grew by {growth:.1%}" for name, growth in grown if growth > MOST_GROWTH]
 
 
-STEPS = ("tensorrt_llm", "postprocessing", "preprocessing", "ensemble_unary")
 GOOD_ENDS = {"ended", "left", "refused"}
 
 

@@ -64,12 +64,18 @@ class Tapped:
         return time.monotonic() - started
 
 
-@contextlib.contextmanager
-def tapped_server(engine_dir, folder, **environ):
+def lay_tapped(folder):
+    """The model repository with taps on its steps, in TAP_FOLDER."""
     repository = folder / "models"
     shutil.copytree(MODEL_REPOSITORY, repository, ignore=shutil.ignore_patterns("__pycache__"))
     for name in TAPPED:
         (repository / name / "1/model.py").write_text(MODEL.format(name=name))
+    return repository
+
+
+@contextlib.contextmanager
+def tapped_server(engine_dir, folder, **environ):
+    repository = lay_tapped(folder)
     log = folder / "log"
     with contextlib.ExitStack() as stack:
         monkeypatch = stack.enter_context(pytest.MonkeyPatch.context())

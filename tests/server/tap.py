@@ -4,7 +4,7 @@
 What an engine makes and what a step remembers reach no client, so they are written down: every chunk of the
 engine with its request's id, and every step's state, some fifty times a second. TAP_FOLDER says where to.
 TAP_STEP_SECONDS makes each engine step take at least so long: the demo model alone would be done before a
-client could leave. A request whose id is "die" makes the next engine step fail.
+client could leave. A request whose id is "die" makes the next engine step fail, "hang" makes it never end.
 """
 
 import importlib.util
@@ -39,8 +39,10 @@ def tapped(name):
             threading.Thread(target=self._write_state, daemon=True).start()
 
         def execute(self, requests):
-            if name == "tensorrt_llm" and any(request.request_id() == "die" for request in requests):
-                self._slow_steps.die = True
+            if name == "tensorrt_llm":
+                ids = {request.request_id() for request in requests}
+                self._slow_steps.die |= "die" in ids
+                self._slow_steps.hang |= "hang" in ids
             return super().execute(requests)
 
         def _write_state(self):
@@ -76,7 +78,7 @@ class SlowSteps:
 
     def __init__(self, engine):
         holder = engine._llm._executor if hasattr(engine, "_llm") else engine
-        self._pipeline, self.die = holder._pipeline, False
+        self._pipeline, self.die, self.hang = holder._pipeline, False, False
         holder._pipeline = self
 
     def __getattr__(self, name):
@@ -85,6 +87,8 @@ class SlowSteps:
     def step(self):
         if self.die:
             raise RuntimeError("told to die")
+        while self.hang:
+            time.sleep(1)
         self._pipeline.step()
         time.sleep(STEP_SECONDS)
 

@@ -10,7 +10,8 @@ import time
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from build_scripts.tritonserver import MODEL_REPOSITORY, TritonError, free_ports, running
+from build_scripts.installation import TritonError
+from build_scripts.tritonserver import MODEL_REPOSITORY, free_ports, running
 from tests.asking import GrpcStream, as_infer, generate, generate_stream, joined, post
 from tests.conftest import BOTH_ENGINES
 from tests.processes import descendants

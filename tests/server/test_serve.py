@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """serve as an operator meets it: a process, its exit status, its one line when something is wrong."""
 
-import contextlib
 import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -16,51 +14,10 @@ import urllib.request
 
 import pytest
 
-from build_scripts.tritonserver import ROOT, Server, free_ports
+from build_scripts.tritonserver import ROOT, free_ports
 from tests.asking import generate, generate_stream, joined
 from tests.processes import descendants
-
-
-def serve_command(engine_dir, ports):
-    return [
-        *(sys.executable, "-m", "build_scripts.serve", "--engine-dir", str(engine_dir)),
-        *("--http-port", str(ports.http), "--grpc-port", str(ports.grpc)),
-        *("--metrics-port", str(ports.metrics)),
-    ]
-
-
-@contextlib.contextmanager
-def served(engine_dir, log, ports=None, **environ):
-    """A running `serve`, ready; killed on the way out if the test did not end it."""
-    ports = ports or free_ports()
-    environ = {**os.environ, **environ}
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            serve_command(engine_dir, ports), cwd=ROOT, stdout=file, stderr=file, env=environ
-        )
-    server = Server(process, ports)
-    try:
-        server.wait_ready()
-        yield server
-    finally:
-        process.kill()
-        process.wait()
-
-
-def refused(engine_dir, ports=None, **environ):
-    """What `serve` says when it will not start."""
-    done = subprocess.run(
-        serve_command(engine_dir, ports or free_ports()),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, **environ},
-    )
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    return line
+from tests.server.serving import refused, serve_command, served
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from build_scripts.preflight import PreflightError, preflight
-from build_scripts.preflight_gpu import check_shared_memory
+from build_scripts.preflight_space import check_shared_memory
 from build_scripts.tritonserver import free_ports
 from llm_ensemble.manifest import tokenizer_sha256, write_manifest
 from tests.gpu_machine import A100, H100
