@@ -133,6 +133,15 @@ def test_chat_keeps_the_history_and_ends_with_its_input():
     assert roles == [["user"], ["user", "assistant", "user"]]
 
 
+@pytest.fixture
+def terminal():
+    """As in a terminal, where nobody ignores Ctrl-C: a shell lets its background jobs, and what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("terminal")
 def test_ctrl_c_stops_the_answer_and_not_the_chat():
     asked = Asked(1, "a long answer")
     with http_server(asked) as url:
