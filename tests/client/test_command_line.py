@@ -135,7 +135,7 @@ def test_chat_keeps_the_history_and_ends_with_its_input():
 
 @pytest.fixture
 def terminal():
-    """As in a terminal, where nobody ignores Ctrl-C: a shell lets its background jobs, and what they start."""
+    """As in a terminal. What a shell runs in the background ignores Ctrl-C, and so does what that starts."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
