@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a server with a real engine takes to start, and what the prefix cache saves.
+"""A server with a real engine: its start, what the prefix cache saves, long prompts beside streams.
 
     python -m benchmarks.served engines/opt-125m-random
 
@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.path import long_prompts
 from build_scripts.tritonserver import Server, free_ports, running
 from client.bench_driver import GrpcDriver, Target
 from client.bench_prompts import counter, synthetic
@@ -56,6 +57,14 @@ def prefix(folder: Path) -> str:
     return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}) of the first one's time"
 
 
+def beside_long_prompts(folder: Path) -> str:
+    """See benchmarks.path."""
+    prompts = synthetic(8, 32, counter(folder / "tokenizer/tokenizer.json"), seed=4)
+    with tempfile.TemporaryFile() as log, running(folder, free_ports(), log) as server:
+        server.wait_ready()
+        return long_prompts(f"127.0.0.1:{server.ports.grpc}", prompts)
+
+
 async def _first_token(server: Server, prompt: str) -> float:
     driver = GrpcDriver(Target("served", "grpc", f"127.0.0.1:{server.ports.grpc}", True))
     record = Record(time.monotonic())
@@ -65,12 +74,13 @@ async def _first_token(server: Server, prompt: str) -> float:
 
 
 def main() -> None:
-    """Both."""
+    """All three."""
     parser = argparse.ArgumentParser(description="Start of a server; what the prefix cache saves.")
     parser.add_argument("engine_dir", type=Path)
     folder = parser.parse_args().engine_dir
     sys.stdout.write(f"start: {start(folder)}\n")
     sys.stdout.write(f"the same {PREFIX} tokens before: first token in {prefix(folder)}\n")
+    sys.stdout.write(f"32 kB prompts once a second: {beside_long_prompts(folder)}\n")
 
 
 if __name__ == "__main__":
