@@ -11,12 +11,12 @@ from llm_ensemble.request import Chunk
 SendChunk = Callable[[Chunk], None]
 
 # A chunk costs the server far more than a token does. So sending takes a 32nd of the time of the thread that
-# sends, as long as nobody waits for his tokens longer than 0.15 s for it. It never takes more
+# sends, as long as nobody waits for his tokens longer than 0.12 s for it. It never takes more
 # than a quarter: the steps behind need three times as long for a chunk (seen: they fell behind at 2,400 a
 # second). Who is alone waits for nobody: each of his tokens goes by itself.
 USUAL_PART = 1 / 32
 MOST_PART = 1 / 4
-PATIENCE_SECONDS = 0.15
+PATIENCE_SECONDS = 0.12
 MEMORY = 32  # chunks over which the cost is averaged
 
 

@@ -19,7 +19,7 @@ GATHER_SECONDS = 0.1
 # being read, an empty chunk goes for the same reason.
 QUIET_SECONDS = 0.4
 # Streams that began together must not send together for ever, a crowd for the steps behind and then nobody.
-SPREAD = (0.75, 1.25)
+SPREAD = (0.9, 1.1)
 
 
 class Stream:

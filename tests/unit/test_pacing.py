@@ -36,8 +36,8 @@ def pause_after(clock, *, cost, streams, chunks=500):
         (2, 0.0032),
         (9, 0.0256),
         (32, 0.0992),  # a 32nd of the time for sending to the others
-        (101, 0.15),  # nobody waits longer for the sake of that ...
-        (251, 0.15),
+        (101, 0.12),  # nobody waits longer for the sake of that ...
+        (251, 0.12),
         (1001, 0.4),  # ... but sending never takes more than a quarter of the time
     ],
 )
