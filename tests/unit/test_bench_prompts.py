@@ -48,12 +48,12 @@ def test_cpu_time_counts_children():
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {busy!r}])"
     with subprocess.Popen([sys.executable, "-c", parent]) as process:
         deadline = time.monotonic() + 30
-        while cpu_seconds(process.pid) < 0.4 and time.monotonic() < deadline:
+        while cpu_seconds(process.pid) < 0.35 and time.monotonic() < deadline:
             time.sleep(0.05)
         pids = family(process.pid)
         seen = cpu_seconds(process.pid)
         for pid in reversed(pids):
             os.kill(pid, 9)
     assert len(pids) == 2
-    assert 0.4 <= seen < 5
+    assert 0.35 <= seen < 5  # counted in ticks of 10 ms, of two processes
     assert cpu_seconds(process.pid) == 0
