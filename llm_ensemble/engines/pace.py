@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import logging
 import threading
 import time
 
@@ -19,8 +18,6 @@ from llm_ensemble.engines.base import EngineStats, GenerationRequest, OnTokens, 
 from llm_ensemble.errors import EngineError, RequestError
 from llm_ensemble.manifest import Manifest
 from llm_ensemble.settings import PaceSettings
-
-log = logging.getLogger(__name__)
 
 
 class PaceEngine:
@@ -127,11 +124,7 @@ class PaceEngine:
             heapq.heappush(self._due, (run.next_due, next(self._turns), run))
 
     def _tell(self, entry: Entry, tokens: Tokens) -> None:
-        """A receiver that fails is that request's misfortune, not the engine's."""
-        try:
-            entry.on_tokens(tokens)
-        except Exception:
-            log.exception("request %s: its tokens could not be handed out", entry.request.label)
+        if not entry.tell(tokens):
             self.abort(entry.request.number)
 
 
