@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-# Two images:
-#   gpu (default)   on NVIDIA's Triton image, with its TensorRT-LLM
+# Three images:
+#   gpu (default)   on NVIDIA's Triton image with TensorRT-LLM
 #                     docker build -t llm-ensemble .
+#   vllm            on NVIDIA's Triton image with vLLM
+#                     docker build --target vllm -t llm-ensemble:vllm .
 #   cpu             on Debian, with OpenVINO GenAI and the demo engine; without torch
 #                     docker build --target cpu -t llm-ensemble:cpu .
-# Any base with /opt/tritonserver and a Python 3.12 that its Python backend fits will do for gpu.
+# Any base with /opt/tritonserver and a Python 3.12 that its Python backend fits will do for gpu, and for vllm, if that
+# Python has vLLM.
 ARG BASE_IMAGE=nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3
+ARG VLLM_BASE_IMAGE=nvcr.io/nvidia/tritonserver:26.07-vllm-python-py3
 ARG CPU_BASE=debian:bookworm-slim
 # --build-arg SOURCE=... names the repository that an image was built from, VERSION its release.
 
@@ -65,6 +69,7 @@ COPY --from=packages /opt/venv /opt/venv
 COPY --from=demo /demo /opt/llm-ensemble/demo
 COPY LICENSE /opt/llm-ensemble/
 COPY build_scripts /opt/llm-ensemble/build_scripts
+COPY serving /opt/llm-ensemble/serving
 COPY model_repository /opt/llm-ensemble/model_repository
 COPY docker/llm-ensemble /usr/local/bin/
 ENV PATH=/opt/venv/bin:$PATH \
@@ -75,7 +80,49 @@ USER 1000:1000
 WORKDIR /tmp
 EXPOSE 8000 8001 8002
 STOPSIGNAL SIGTERM
+# Asks /v2/health/ready: that of the ensemble, /v2/models/ensemble/ready, stays 200 when a stage has died.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["llm-ensemble", "health"]
+ENTRYPOINT ["llm-ensemble"]
+CMD ["serve"]
+
+
+# What is laid over NVIDIA's images, which have the rest.
+FROM scratch AS files
+WORKDIR /opt/llm-ensemble
+COPY LICENSE README.md pyproject.toml ./
+COPY requirements/image.txt requirements/image.txt
+COPY docker/add_package.sh docker/add_package.sh
+COPY client client
+COPY llm_ensemble llm_ensemble
+COPY build_scripts build_scripts
+COPY serving serving
+COPY model_repository model_repository
+COPY docker/llm-ensemble /usr/local/bin/
+
+
+FROM ${VLLM_BASE_IMAGE} AS vllm
+ARG VERSION=0.1.0
+ARG SOURCE
+LABEL org.opencontainers.image.title="llm-ensemble" \
+      org.opencontainers.image.description="Triton with vLLM: raw text in, raw text out" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.version="${VERSION}"
+USER root
+WORKDIR /opt/llm-ensemble
+COPY --from=files / /
+RUN docker/add_package.sh && rm -rf docker requirements build *.egg-info client llm_ensemble
+# A user without a name would do for serving; torch, when it builds, asks for one.
+RUN getent passwd 1000 || useradd --uid 1000 --user-group --no-create-home --home-dir /tmp llm
+ENV PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp
+USER 1000:1000
+WORKDIR /tmp
+EXPOSE 8000 8001 8002
+STOPSIGNAL SIGTERM
+# Loading a large model and compiling its kernels takes minutes; until then, the container is starting and not ill.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=15m CMD ["llm-ensemble", "health"]
 ENTRYPOINT ["llm-ensemble"]
 CMD ["serve"]
 
@@ -90,15 +137,8 @@ LABEL org.opencontainers.image.title="llm-ensemble" \
       org.opencontainers.image.version="${VERSION}"
 USER root
 WORKDIR /opt/llm-ensemble
-COPY LICENSE README.md pyproject.toml ./
-COPY requirements/image.txt requirements/image.txt
-COPY docker/add_package.sh docker/add_package.sh
-COPY client client
-COPY llm_ensemble llm_ensemble
+COPY --from=files / /
 RUN docker/add_package.sh && rm -rf docker requirements build *.egg-info client llm_ensemble
-COPY build_scripts build_scripts
-COPY model_repository model_repository
-COPY docker/llm-ensemble /usr/local/bin/
 # A user without a name would do for serving; torch, when it builds, asks for one.
 RUN getent passwd 1000 || useradd --uid 1000 --user-group --no-create-home --home-dir /tmp llm
 ENV PYTHONDONTWRITEBYTECODE=1 \

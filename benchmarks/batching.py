@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def timed(asked: argparse.Namespace, requests: int) -> tuple[float, int]:
-    """Seconds until the last of so many requests, sent at once, has ended; tokens they gave."""
+    """Return the seconds until the last of `count` requests, sent at once, has ended, and their tokens."""
     with concurrent.futures.ThreadPoolExecutor(requests) as pool:
         started = time.monotonic()
         tokens = sum(pool.map(lambda number: ask(asked, number), range(requests)))
@@ -49,7 +49,7 @@ def timed(asked: argparse.Namespace, requests: int) -> tuple[float, int]:
 
 
 def ask(asked: argparse.Namespace, number: int) -> int:
-    """One request; how many tokens it gave. Sampled hot, so that few end before their budget."""
+    """Send one request; return its tokens. A high temperature keeps most from ending before max_tokens."""
     path = "generate_stream" if asked.stream else "generate"
     fields = {"text_input": f"Number {number} of", "max_tokens": asked.max_tokens, "stream": asked.stream}
     body = json.dumps({**fields, "temperature": 3.0, "seed": number}).encode()

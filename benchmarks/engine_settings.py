@@ -3,7 +3,7 @@
 
     python -m benchmarks.engine_settings engines/opt-125m-random --rounds 3
 
-Each line changes one thing of what llm_ensemble.engines.openvino_pipeline sets. Its ratio is to the line
+Each line changes one thing of what llm_ensemble.engines.openvino.pipeline sets. Its ratio is to the line
 `as served` of the same round.
 """
 
@@ -22,9 +22,9 @@ import numpy as np
 import openvino as ov
 import openvino_genai as genai
 
-from llm_ensemble.engines.openvino_pipeline import FRUGAL, generation_config
+from llm_ensemble.contract.sampling import Sampling
+from llm_ensemble.engines.openvino.pipeline import FRUGAL, generation_config
 from llm_ensemble.manifest import ENGINE, Manifest, read_manifest
-from llm_ensemble.sampling import Sampling
 
 # name: what of the scheduler, what of the CPU plugin
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -52,7 +52,7 @@ BLOCK = 32
 
 
 def load(folder: Path, manifest: Manifest, name: str) -> genai.ContinuousBatchingPipeline:
-    """A pipeline as it is served, but for one thing."""
+    """Load a pipeline as it is served, with one setting changed."""
     of_scheduler, of_plugin = SETTINGS[name]
     limits = manifest.limits
     scheduler = genai.SchedulerConfig()
@@ -68,7 +68,7 @@ def load(folder: Path, manifest: Manifest, name: str) -> genai.ContinuousBatchin
 
 
 def tokens_a_second(pipeline: Any, prompts: list[list[int]], tokens: int) -> tuple[float, float]:
-    """All prompts at once to their ends; and the longest step, in seconds, which is what a reader sees."""
+    """Return tokens a second of all prompts at once, and the longest step in seconds."""
     config = generation_config(Sampling(max_tokens=tokens, end_ids=[]))
     begin = time.monotonic()
     handles = [
@@ -87,7 +87,7 @@ def tokens_a_second(pipeline: Any, prompts: list[list[int]], tokens: int) -> tup
 
 
 def main() -> None:
-    """Every setting in turn, in every round; a line each."""
+    """Measure every setting in turn, in every round; print a line each."""
     parser = argparse.ArgumentParser(description="OpenVINO GenAI's settings against each other.")
     parser.add_argument("engine_dir", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
@@ -128,7 +128,7 @@ def main() -> None:
 
 
 def _prompts(draw: random.Random, asked: argparse.Namespace) -> list[list[int]]:
-    """Random ids, so that no prompt begins like another."""
+    """Return prompts of random ids, so that no two begin alike."""
     return [[draw.randrange(300, 3000) for _ in range(asked.input_tokens)] for _ in range(asked.streams)]
 
 

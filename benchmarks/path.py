@@ -21,16 +21,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.pace_engine import make_pace_engine
-from build_scripts.tritonserver import Server, free_ports, running
-from client.bench_cpu import cpu_seconds
-from client.bench_driver import GrpcDriver, Target
-from client.bench_load import Load, shares
-from client.bench_prompts import counter, synthetic
-from client.bench_record import Record, Request
-from client.bench_statistics import Run, first_token_seconds, inter_token_seconds, percentile
-from client.bench_workers import Workers
+from benchmarks.bench.cpu import cpu_seconds
+from benchmarks.bench.driver import GrpcDriver, Target
+from benchmarks.bench.load import Load, shares
+from benchmarks.bench.prompts import counter, synthetic
+from benchmarks.bench.record import Record, Request
+from benchmarks.bench.statistics import Run, first_token_seconds, inter_token_seconds, percentile
+from benchmarks.bench.workers import Workers
+from benchmarks.pace.make_engine import make_pace_engine
 from llm_ensemble.manifest import Limits
+from serving.tritonserver import Server, free_ports, running
 
 LIMITS = Limits(max_batch_size=512, max_input_len=30_000, max_seq_len=32_768, max_num_tokens=4096)
 STREAMS_PER_PROCESS = 128
@@ -40,7 +40,7 @@ TTFT = 0.05  # seconds
 
 
 class Served:
-    """A server with a pace engine, and who asks it."""
+    """A server with a pace engine, and its clients."""
 
     def __init__(self, server: Server, folder: Path, interval: float) -> None:
         self.address = f"127.0.0.1:{server.ports.grpc}"
@@ -49,7 +49,7 @@ class Served:
         self.prompts = synthetic(64, SHORT, counter(folder / "tokenizer/tokenizer.json"), seed=0)
 
     def ask(self, streams: int, tokens: int, stream: bool = True) -> Run:
-        """So many streams at once, a request each."""
+        """Send a request in each of so many streams at once."""
         requests = [Request(self.prompts[i % len(self.prompts)], tokens) for i in range(streams)]
         warm_up = [Request(request.prompt, 20) for request in requests]
         workers = Workers(Target("pace", "grpc", self.address, stream))
@@ -65,7 +65,7 @@ class Served:
 
 @contextlib.contextmanager
 def served(interval_ms: float) -> Iterator[Served]:
-    """A server whose engine gives a token each so many milliseconds."""
+    """Provide a server whose engine gives a token each `interval_ms` milliseconds."""
     with tempfile.TemporaryDirectory() as name, (Path(name) / "log").open("wb") as log:
         os.environ.update(PACE_TTFT_MS=str(TTFT * 1000), PACE_INTERVAL_MS=str(interval_ms))
         folder = make_pace_engine(Path(name) / "pace", LIMITS)
@@ -75,13 +75,13 @@ def served(interval_ms: float) -> Iterator[Served]:
 
 
 def show(name: str, text: str) -> None:
-    """A row."""
+    """Print a row."""
     sys.stdout.write(f"{name}: {text}\n")
     sys.stdout.flush()
 
 
 def cpu_a_token(path: Served, streams: int, tokens: int) -> str:
-    """Server CPU for each streamed token, of all server processes."""
+    """Measure the CPU of all server processes for each streamed token."""
     runs = [path.ask(streams, tokens) for _ in range(3)]
     micros = [run.server_cpu / run.tokens * 1e6 for run in runs if run.server_cpu]
     run = runs[-1]
@@ -95,7 +95,7 @@ def cpu_a_token(path: Served, streams: int, tokens: int) -> str:
 
 
 def delays(path: Served, run: Run) -> str:
-    """How late tokens are, against the promptest of their stream; what came of what was due meanwhile."""
+    """Measure how late tokens are against the earliest of their stream, and how many of those due arrived."""
     late: list[float] = []
     for record in run.good:
         given, offsets = 0, []
@@ -116,7 +116,7 @@ def delays(path: Served, run: Run) -> str:
 
 
 def many() -> None:
-    """64 streams, a token each 5 ms each; 256, each 10 ms."""
+    """Measure 64 streams of a token each 5 ms, and 256 of one each 10 ms."""
     with served(5) as path:
         show("64 streams, 5 ms", cpu_a_token(path, 64, 1600))
         show("1 stream, 5 ms", cpu_a_token(path, 1, 800))
@@ -125,7 +125,7 @@ def many() -> None:
 
 
 def deep() -> None:
-    """A streamed token 10,000 tokens into a stream over one 100 tokens in: server CPU of 1,000 tokens."""
+    """Measure server CPU of 1,000 tokens, 10,000 tokens into a stream over 100 tokens into one."""
     with served(2) as path:
         ratios = []
         for _ in range(3):
@@ -138,7 +138,7 @@ def deep() -> None:
 
 
 async def _early_and_late(path: Served, tokens: int, windows: list[tuple[int, int]]) -> list[float]:
-    """Server CPU while 8 streams pass each window."""
+    """Return the server CPU while 8 streams pass each window."""
     driver = GrpcDriver(Target("pace", "grpc", path.address, True))
     records = [Record(time.monotonic()) for _ in range(8)]
     asked = [
@@ -162,13 +162,13 @@ async def _until(records: list[Record], tokens: int) -> None:
 
 
 def big() -> None:
-    """Inter-token p99 of 8 running streams while 32 kB prompts arrive once a second, over without."""
+    """Measure the inter-token p99 of 8 streams while a prompt of 32 kB arrives each second, over without."""
     with served(20) as path:
         show("32 kB prompts once a second", long_prompts(path.address, path.prompts))
 
 
 def long_prompts(address: str, prompts: list[str]) -> str:
-    """The same for any server; what is too long for its model is refused there."""
+    """Measure the same on any server; prompts that are too long for its model are refused there."""
     words = itertools.cycle(" ".join(prompts).split())
     text = ""
     while len(text) < BIG_PROMPT:
@@ -184,7 +184,7 @@ def long_prompts(address: str, prompts: list[str]) -> str:
 
 
 async def _gaps(address: str, prompts: list[str], long_prompt: str) -> float:
-    """p99 of the inter-token latencies of a stream of 500 tokens a prompt."""
+    """Return the p99 of the inter-token latencies of a stream of 500 tokens a prompt."""
     driver = GrpcDriver(Target("path", "grpc", address, True))
     records = [Record(time.monotonic()) for _ in prompts]
     asked = [asyncio.create_task(driver.ask(Request(p, 500), r)) for p, r in zip(prompts, records)]
@@ -199,7 +199,7 @@ async def _gaps(address: str, prompts: list[str], long_prompt: str) -> float:
 
 
 def plain() -> None:
-    """100 at a time: streamed over not streamed."""
+    """Measure 100 requests at a time: streaming over unary."""
     with served(20) as path:
         for stream in (False, True, False, True):
             run = path.ask(100, 400, stream)
@@ -210,7 +210,7 @@ def plain() -> None:
 
 
 def first() -> None:
-    """Time to first token at 1, over the engine's own."""
+    """Measure the time to first token of one request, over the engine's own."""
     with served(20) as path:
         runs = [path.ask(1, 20) for _ in range(20)]
         late = [first_token_seconds(run.records[0]) - TTFT for run in runs]
@@ -224,7 +224,7 @@ ROWS: dict[str, Callable[[], None]] = {f.__name__: f for f in (many, deep, big, 
 
 
 def main() -> None:
-    """The rows that are named, or all."""
+    """Measure the rows that are named, or all."""
     parser = argparse.ArgumentParser(description="What the path around an engine costs.")
     parser.add_argument("rows", nargs="*", metavar="row", help=f"of {', '.join(ROWS)}; all unless told")
     asked = parser.parse_args().rows or [*ROWS]

@@ -16,12 +16,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.bench.driver import GrpcDriver, Target
+from benchmarks.bench.prompts import counter, synthetic
+from benchmarks.bench.record import Record, Request
+from benchmarks.bench.statistics import first_token_seconds
 from benchmarks.path import long_prompts
-from build_scripts.tritonserver import Server, free_ports, running
-from client.bench_driver import GrpcDriver, Target
-from client.bench_prompts import counter, synthetic
-from client.bench_record import Record, Request
-from client.bench_statistics import first_token_seconds
+from serving.tritonserver import Server, free_ports, running
 
 STARTS = 3
 PREFIX, TAIL = 1000, 16  # tokens
@@ -29,7 +29,7 @@ PREFIXES = 5
 
 
 def start(folder: Path) -> str:
-    """From starting the server to its first 200 of /v2/health/ready."""
+    """Measure the time from starting the server to its first 200 of /v2/health/ready."""
     seconds = []
     for _ in range(STARTS):
         with tempfile.TemporaryFile() as log:
@@ -41,7 +41,7 @@ def start(folder: Path) -> str:
 
 
 def prefix(folder: Path) -> str:
-    """Time to first token of the second prompt with the same beginning over the first's."""
+    """Measure the time to first token of a second prompt with the same beginning, over the first's."""
     count = counter(folder / "tokenizer/tokenizer.json")
     beginnings = synthetic(PREFIXES, PREFIX, count, seed=1)
     tails = synthetic(2 * PREFIXES, TAIL, count, seed=2)
@@ -58,7 +58,7 @@ def prefix(folder: Path) -> str:
 
 
 def beside_long_prompts(folder: Path) -> str:
-    """See benchmarks.path."""
+    """Measure long prompts beside streams, as benchmarks.path does."""
     prompts = synthetic(8, 32, counter(folder / "tokenizer/tokenizer.json"), seed=4)
     with tempfile.TemporaryFile() as log, running(folder, free_ports(), log) as server:
         server.wait_ready()
@@ -74,7 +74,7 @@ async def _first_token(server: Server, prompt: str) -> float:
 
 
 def main() -> None:
-    """All three."""
+    """Measure all three."""
     parser = argparse.ArgumentParser(description="Start of a server; what the prefix cache saves.")
     parser.add_argument("engine_dir", type=Path)
     folder = parser.parse_args().engine_dir

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a checkpoint to a running server: one file a step, the commands runnable alone."""
+"""From a Hugging Face checkpoint to an engine directory."""

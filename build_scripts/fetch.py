@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""First step of a build: find the checkpoint, in a local folder or on the Hugging Face hub.
-
-Knows which files of a hub repository a build reads; reads none of them.
-"""
+"""Find the checkpoint of a build, in a local folder or on the Hugging Face hub (stage "fetch")."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from build_scripts.build_error import BuildError
+from build_scripts.errors import BuildError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +25,8 @@ class Source:
 def fetch(model: str, *, code: bool = False, weights: bool = True) -> Source:
     """Return the checkpoint called `model`: a local folder if there is one, else a hub repository.
 
-    Of a hub repository its Python code is fetched only if `code`, and its weights only if `weights`. Raises
-    BuildError when there is neither folder nor repository, no network, or no permission.
+    Of a hub repository its Python code is fetched only if `code`, and its weights only if `weights`. Raise
+    BuildError if there is neither folder nor repository, no network, or no permission.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -44,8 +41,8 @@ def fetch(model: str, *, code: bool = False, weights: bool = True) -> Source:
 
 
 def wanted_files(names: Sequence[str], *, code: bool = False, weights: bool = True) -> list[str]:
-    """Of a hub repository's files, those a build reads: one set of weights, the JSON files, the tokenizer,
-    the chat templates, and Python if `code`; no weights unless `weights`.
+    """Return the files of a hub repository that a build reads: JSON files, tokenizer, chat templates, one set
+    of weights if `weights`, and Python if `code`.
 
     Weights come as safetensors where there are any, else as PyTorch's own .bin (as of facebook/opt-125m).
     Files in other subfolders are other formats of the same model, and consolidated.safetensors a second copy.
@@ -91,7 +88,7 @@ def _from_hub(model: str, code: bool, weights: bool) -> Source:
         ) from error
     except (errors.LocalEntryNotFoundError, httpx.TransportError) as error:
         raise BuildError(
-            f"{model}: no such folder, and no hub to be reached: check the network or give a local folder"
+            f"{model}: no such folder, and the hub cannot be reached: check the network or give a folder"
         ) from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code

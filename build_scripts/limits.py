@@ -1,51 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many requests and tokens an engine is made for: what was ordered, within what can be."""
+"""Limits of an engine, and the GPUs that share it, as options give them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
-from build_scripts.build_error import BuildError
+from build_scripts.errors import BuildError
+from build_scripts.options import BuildOptions
 from llm_ensemble.manifest import Limits
 
-if TYPE_CHECKING:
-    from build_scripts.order import Order
-
-CPU_SEQ_LEN = 2048  # the KV cache of longer texts is for those who ask for it
-CPU_BATCH = 32
-CPU_MOST_BEAMS = 8  # OpenVINO knows no limit; each beam takes a place in the batch
-CPU_STEP_TOKENS = 256  # openvino-genai's own default for the tokens of one step
-GPU_SEQ_LEN = 8192
-GPU_BATCH = 128  # activations and sampling buffers grow with it; a GPU is busy by then
-GPU_STEP_TOKENS = 8192  # trtllm-build's own default
+DEFAULT_GPU_SEQ_LEN = 8192
+STEP_TOKENS = 8192  # trtllm-build's own default
 
 
-def cpu_limits(order: Order, positions: int) -> Limits:
-    """For openvino, which needs to know only two of them. Raises BuildError where they cannot be."""
-    seq_len = _seq_len(order, positions, CPU_SEQ_LEN)
-    batch = _at_least_one("--max-batch-size", order.max_batch_size, CPU_BATCH)
-    return Limits(
-        max_batch_size=batch,
-        max_input_len=seq_len - 1,
-        max_seq_len=seq_len,
-        max_num_tokens=max(CPU_STEP_TOKENS, batch),
-        max_beam_width=min(CPU_MOST_BEAMS, batch),
-    )
+def sequence_length(options: BuildOptions, positions: int, default: int) -> int:
+    """Return --max-seq-len, or the default as far as the model's positions allow. Raise BuildError."""
+    seq_len = min(positions, default) if options.max_seq_len is None else options.max_seq_len
+    if not 2 <= seq_len <= positions:
+        raise BuildError(
+            f"--max-seq-len {seq_len}: the model has {positions} positions; give 2 to {positions}"
+        )
+    return seq_len
 
 
-def gpu_limits(order: Order, positions: int) -> Limits:
-    """For tensorrt_llm: all of them are built in. Raises BuildError where they cannot be."""
-    seq_len = _seq_len(order, positions, GPU_SEQ_LEN)
-    batch = _at_least_one("--max-batch-size", order.max_batch_size, GPU_BATCH)
-    beams = _at_least_one("--max-beam-width", order.max_beam_width, 1)
-    input_len = _at_least_one("--max-input-len", order.max_input_len, seq_len - 1)
+def at_least_one(option: str, given: int | None, default: int) -> int:
+    """Return the number given for an option, or the default. Raise BuildError below 1."""
+    number = default if given is None else given
+    if number < 1:
+        raise BuildError(f"{option} {number}: give 1 or more")
+    return number
+
+
+def gpu_limits(options: BuildOptions, positions: int, batch_size: int) -> Limits:
+    """Return the limits on GPUs, for a model of so many positions. Raise BuildError where they cannot be.
+
+    batch_size: the default for --max-batch-size.
+    """
+    seq_len = sequence_length(options, positions, DEFAULT_GPU_SEQ_LEN)
+    batch = at_least_one("--max-batch-size", options.max_batch_size, batch_size)
+    beams = at_least_one("--max-beam-width", options.max_beam_width, 1)
+    input_len = at_least_one("--max-input-len", options.max_input_len, seq_len - 1)
     if input_len >= seq_len:
         raise BuildError(
-            f"--max-input-len {input_len}: leave room for an answer, {seq_len - 1} at most "
+            f"--max-input-len {input_len}: leave room for a completion, {seq_len - 1} at most "
             f"(--max-seq-len is {seq_len})"
         )
-    usual = max(min(GPU_STEP_TOKENS, batch * seq_len), batch * beams)
-    tokens = _at_least_one("--max-num-tokens", order.max_num_tokens, usual)
+    default = max(min(STEP_TOKENS, batch * seq_len), batch * beams)
+    tokens = at_least_one("--max-num-tokens", options.max_num_tokens, default)
     if tokens < batch * beams:
         raise BuildError(
             f"--max-num-tokens {tokens}: one step of {batch} requests with {beams} beams needs "
@@ -60,17 +62,25 @@ def gpu_limits(order: Order, positions: int) -> Limits:
     )
 
 
-def _seq_len(order: Order, positions: int, usual: int) -> int:
-    seq_len = min(positions, usual) if order.max_seq_len is None else order.max_seq_len
-    if not 2 <= seq_len <= positions:
+def tensor_parallel(options: BuildOptions, config: Mapping[str, Any]) -> int:
+    """Return the GPUs that share each layer of the model of this config.json. Raise BuildError."""
+    gpus = 1 if options.tensor_parallel is None else options.tensor_parallel
+    heads = config.get("num_attention_heads") or config.get("n_head") or gpus
+    if gpus < 1 or heads % gpus:
+        fitting = [number for number in (1, 2, 4, 8) if heads % number == 0]
         raise BuildError(
-            f"--max-seq-len {seq_len}: the model has {positions} positions; give 2 to {positions}"
+            f"--tensor-parallel {gpus}: the model's {heads} attention heads must divide evenly; give "
+            + " or ".join(map(str, fitting))
         )
-    return seq_len
+    return gpus
 
 
-def _at_least_one(option: str, ordered: int | None, usual: int) -> int:
-    number = usual if ordered is None else ordered
-    if number < 1:
-        raise BuildError(f"{option} {number}: give 1 or more")
-    return number
+def pipeline_parallel(options: BuildOptions, config: Mapping[str, Any]) -> int:
+    """Return the groups of GPUs between which the model's layers are divided. Raise BuildError."""
+    groups = at_least_one("--pipeline-parallel", options.pipeline_parallel, 1)
+    layers = config.get("num_hidden_layers") or config.get("n_layer") or groups
+    if groups > layers:
+        raise BuildError(
+            f"--pipeline-parallel {groups}: the model has {layers} layers; give {layers} at most"
+        )
+    return groups

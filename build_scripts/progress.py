@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a build shows: one line a stage on stdout, and everybody else's output in a log.
+"""Progress of a build: one line per stage on stdout, and the output of libraries in a log.
 
 The exporting libraries (torch, transformers, OpenVINO's C++ parts) write dozens of warnings to both streams,
-so a stage runs with file descriptors 1 and 2 pointing at the log. A stage that runs commands of others shows
-what they write, since they take long and say how far they are; the log keeps that as well. Knows nothing of
-what the stages do.
+so a stage runs with file descriptors 1 and 2 pointing at the log. The output of external
+commands is shown and logged: they run long and report their own progress.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class Interrupted(BaseException):
 
 
 class Progress:
-    """Counts the stages of one build and shows them; `total` is how many there will be."""
+    """The stages of one build, counted and shown; `total` is their number."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -43,7 +42,7 @@ class Progress:
     def stage(self, name: str, subject: str, *, quiet: bool = True, live: bool = False) -> Iterator[None]:
         """Show `[3/5] export … done in 3.2 s`; what libraries write goes to the log if `quiet`.
 
-        live: lines of their own for the beginning and the end, because much is shown between them.
+        live: print begin and end as separate lines, for output between them.
         """
         self.number += 1
         self.notes = []
@@ -65,20 +64,20 @@ class Progress:
             self._write(f"{head * live} {outcome} {time.monotonic() - start:.1f} s{notes}\n")
 
     def show(self, output: bytes) -> None:
-        """Show what a command wrote, as it comes, and keep it in the log."""
+        """Show the output of a command and append it to the log."""
         sys.stdout.flush()
         os.write(1, output)
         with self.log.open("ab") as log:
             log.write(output)
 
     def note(self, text: str) -> None:
-        """Add a figure to the line of the stage that runs."""
+        """Add a figure to the line of the current stage."""
         self.notes.append(text)
 
     def interrupt(self, number: int, _: object) -> None:
-        """Handle a signal. C++ code below a stage may swallow what is raised, so it is kept as well.
+        """Handle a signal. C++ code may swallow the exception, so it is stored too.
 
-        A second signal is ignored, for the first is cleaning up.
+        A second signal is ignored, since the first one is being handled.
         """
         if self.interrupted is None:
             self.interrupted = Interrupted(number)
@@ -90,12 +89,12 @@ class Progress:
             log.write(traceback.format_exc())
 
     def tail(self, lines: int = 12) -> str:
-        """The log's last lines, each ending with a newline; empty when nothing was written."""
+        """Return the last lines of the log, each ending with a newline; empty if nothing was written."""
         text = self.log.read_text(encoding="utf-8", errors="replace")
         return "".join(f"  | {line}\n" for line in text.splitlines()[-lines:])
 
     def drop_log(self) -> None:
-        """Remove the log of a build that needs none."""
+        """Remove the log."""
         self.log.unlink(missing_ok=True)
 
     def _write(self, text: str) -> None:
@@ -104,7 +103,7 @@ class Progress:
 
     @contextlib.contextmanager
     def _quieted(self) -> Iterator[None]:
-        """Descriptors, not sys.stdout: C++ writes to descriptors."""
+        """Point descriptors 1 and 2 at the log; C++ code does not use sys.stdout."""
         sys.stdout.flush()
         sys.stderr.flush()
         kept = os.dup(1), os.dup(2)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a build works, and how its result takes its place: all of it or nothing.
+"""The folder in which a build works, and the atomic replacement of OUTPUT by it.
 
 A build writes into a hidden sibling of OUTPUT and is renamed at the end; renaming within one folder is
-atomic. The sibling is locked while its build lives, so what a killed build left behind is told from what a
-running one uses, also in containers, where process ids repeat.
+atomic. The sibling is locked while its build runs; without a lock it is left from a killed build. Process
+ids would not do: they repeat in containers.
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from build_scripts.build_error import BuildError
+from build_scripts.errors import BuildError
 from llm_ensemble.manifest import MANIFEST
 
-FULL_BYTES = 2**16  # a disk with less is full: what could not be written was larger
+FULL_BYTES = 2**16  # a disk with less free space is full
 
 
 class Staging:
-    """Enter for a folder to build in, `publish()` to move it to OUTPUT; leaving removes what is left.
+    """A context manager with a folder to build in; `publish()` moves it to OUTPUT, exit removes it otherwise.
 
-    Entering raises BuildError when OUTPUT holds something that is no engine directory, or another build
-    writes it.
+    Entering raises BuildError if OUTPUT is not empty and no engine directory, or another build writes it.
     """
 
     def __init__(self, output: Path) -> None:
@@ -50,7 +49,7 @@ class Staging:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Raises BuildError in place of what a full disk made a library raise: that may be any words."""
+        """Raise BuildError for any exception that a full disk caused in a library."""
         is_full = shutil.disk_usage(self.output.parent).free < FULL_BYTES
         shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
@@ -58,7 +57,7 @@ class Staging:
             raise BuildError(f"no room for {self.output}: make some, or choose another OUTPUT") from error
 
     def publish(self) -> None:
-        """Put the folder in OUTPUT's place; an engine directory that was there is removed after."""
+        """Move the folder to OUTPUT, then remove the engine directory that was there."""
         with _signals_held():
             if self.output.exists():
                 self.output.rename(self.replaced)
@@ -66,7 +65,7 @@ class Staging:
         shutil.rmtree(self.replaced, ignore_errors=True)
 
     def _claim(self) -> None:
-        """Make the folder empty and ours."""
+        """Create, lock and empty the folder."""
         self.folder.mkdir(exist_ok=True)
         self._lock = os.open(self.folder, os.O_RDONLY)
         try:
@@ -78,7 +77,7 @@ class Staging:
             shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def _finish_replacement(self) -> None:
-        """A build was killed between publish's two renames, or before its last line."""
+        """Clean up after a build that was killed in publish()."""
         if self.output.exists():
             shutil.rmtree(self.replaced)
         else:
@@ -86,7 +85,7 @@ class Staging:
 
 
 def check_replaceable(output: Path) -> None:
-    """Raise BuildError unless OUTPUT is free, an empty folder, or an engine directory of ours."""
+    """Raise BuildError unless OUTPUT is absent, an empty folder or an engine directory."""
     if not output.exists():
         return
     if not output.is_dir():
@@ -96,7 +95,7 @@ def check_replaceable(output: Path) -> None:
 
 
 def _is_engine_directory(folder: Path) -> bool:
-    """Many programs call a file manifest.json; ours names its tokenizer's hash, in every schema."""
+    """Return whether manifest.json has the tokenizer's hash; other programs use that file name too."""
     try:
         return "tokenizer_sha256" in json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError, TypeError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Second step of a build: tokenizer/, whose tokenizer.json alone must give transformers' token ids.
+"""Write tokenizer/ of an engine directory, whose tokenizer.json alone must give transformers' token ids.
 
 Serving reads tokenizer.json with the `tokenizers` library and never imports transformers, so the two must
 agree here, on text of many kinds, special tokens included (OPT's </s>, Llama's <s>, Gemma's <bos>, none for
@@ -9,17 +9,19 @@ Qwen).
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from build_scripts.build_error import BuildError
 from build_scripts.checkpoint import Checkpoint
-from build_scripts.own_code import remove_own_code
+from build_scripts.errors import BuildError
+from build_scripts.remote_code import remove_remote_code
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 TOKENIZER_JSON = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 SAMPLES = (
     "The quick brown fox jumps over the lazy dog.",
     "hello",
@@ -35,21 +37,22 @@ SAMPLES = (
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerFacts:
-    """What later steps ask of a tokenizer; ids are None where it has no such token."""
+    """Facts for the later stages; an id is None if the tokenizer has no such token."""
 
     end_id: int | None
     pad_id: int | None
-    sample_ids: list[int]  # an ordinary text, to try the model with
+    sample_ids: list[int]  # of an ordinary text, for comparing logits
 
 
 def write_tokenizer(checkpoint: Checkpoint, into: Path) -> TokenizerFacts:
     """Write what AutoTokenizer loads, tokenizer.json and chat template included, to `into`, and check it.
 
-    Raises BuildError when there is no usable tokenizer or the two readings of it cannot be made equal.
+    Raise BuildError if there is no usable tokenizer, or if both libraries cannot be made to agree.
     """
     tokenizer = _load(checkpoint.folder, checkpoint.trust_remote_code)
     tokenizer.save_pretrained(into)
-    remove_own_code(into)
+    remove_remote_code(into)
+    write_names_of_4(into / TOKENIZER_CONFIG)
     if not (into / TOKENIZER_JSON).is_file():
         raise BuildError(
             f"{type(tokenizer).__name__} cannot be written as {TOKENIZER_JSON}, which serving needs"
@@ -62,10 +65,23 @@ def write_tokenizer(checkpoint: Checkpoint, into: Path) -> TokenizerFacts:
     )
 
 
+def write_names_of_4(path: Path) -> None:
+    """Rename the fields of tokenizer_config.json that transformers 4 does not know; 5 reads both names.
+
+    Clients, as genai-perf, load the folder with their own transformers to count tokens.
+    """
+    config = json.loads(path.read_text())
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(config.get("extra_special_tokens"), list):  # 4 takes a dictionary alone
+        config["additional_special_tokens"] = config.pop("extra_special_tokens")
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+
 def match_special_tokens(tokenizer: Tokenizer, wanted: dict[str, list[int]]) -> None:
     """Make `tokenizer.encode(text).ids` equal `wanted[text]` for all texts, by a post-processor if need be.
 
-    Raises BuildError, naming the text, when they differ by more than the same special tokens before and
+    Raise BuildError, naming the text, if they differ by more than the same special tokens before and
     after.
     """
     if _difference(tokenizer, wanted) is None:
@@ -93,7 +109,7 @@ def _load(folder: Path, trust_remote_code: bool) -> Any:
 
 
 def _settle(path: Path, wanted: dict[str, list[int]]) -> None:
-    """Also drop truncation and padding, which training leaves in the file and serving would obey."""
+    """Match the special tokens, and drop truncation and padding: files from training may have them set."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(path))
@@ -104,9 +120,9 @@ def _settle(path: Path, wanted: dict[str, list[int]]) -> None:
 
 
 def _check_reload(folder: Path, wanted: dict[str, list[int]]) -> None:
-    """What was written must read back the same: the folder is all that an engine keeps of its checkpoint.
+    """Raise BuildError unless transformers and tokenizers read the written folder alike.
 
-    No code is trusted any more: what needed some to be read would not be what serving reads.
+    Remote code is not trusted here, since serving runs none.
     """
     from tokenizers import Tokenizer
 
@@ -120,12 +136,12 @@ def _check_reload(folder: Path, wanted: dict[str, list[int]]) -> None:
 
 
 def _difference(tokenizer: Tokenizer, wanted: dict[str, list[int]]) -> str | None:
-    """The first text whose ids are not the wanted ones."""
+    """Return the first text whose ids are not the wanted ones."""
     return next((text for text, ids in wanted.items() if tokenizer.encode(text).ids != ids), None)
 
 
 def _surroundings(tokenizer: Tokenizer, wanted: dict[str, list[int]]) -> tuple[list[int], list[int]]:
-    """What transformers puts around the longest text's own ids; nothing where these do not occur."""
+    """Return the ids that transformers adds before and after the longest text; empty if it has other ids."""
     text = max(wanted, key=len)
     ids, own = wanted[text], tokenizer.encode(text, add_special_tokens=False).ids
     for start in range(len(ids) - len(own) + 1):

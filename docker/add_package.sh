@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Installs llm-ensemble from the current folder into the Python of an image that is somebody else's, NVIDIA's, and
+# Installs llm-ensemble from the current folder into the Python of another project's image, NVIDIA's, and
 # changes nothing that is there: pip never resolves dependencies (--no-deps), and of those that llm-ensemble has, the
 # missing ones alone are added. A version list from before must be part of the one from after, or this fails.
 set -eu
@@ -17,7 +17,7 @@ versions > /tmp/after
 changed=$(comm -23 /tmp/before /tmp/after)
 echo "added: $(comm -13 /tmp/before /tmp/after | tr '\n' ' ')"
 [ -z "$changed" ] || { echo "changed, and must not be: $changed"; exit 1; }
-# What stayed may be older or newer than we ask for. Of Jinja2 that is no matter of taste: below 3.1.6 a chat template
+# What stayed may be older or newer than we ask for. Jinja2 must be new enough: below 3.1.6 a chat template
 # gets out of its sandbox. The rest is told here, and numpy checked again before serving.
 python3 -m pip check | grep -i '^llm-ensemble' > /tmp/unmet || true
 cat /tmp/unmet

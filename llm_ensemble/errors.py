@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every error of this package.
+"""The errors of this package.
 
     EnsembleError
-    ├── RequestError           the caller's fault: INVALID_ARG, HTTP 400; begins with the field's name
-    ├── Overloaded             no room now, try again: UNAVAILABLE, HTTP 503
-    ├── EngineError            ours, while serving: INTERNAL, HTTP 500; the client gets one neutral line
-    ├── EngineDirectoryError   ours, before serving: the engine directory is missing, broken or not for here
-    └── SettingError           the operator's, before serving: a setting is malformed
+    ├── RequestError           the request is invalid: INVALID_ARG, HTTP 400; begins with the field's name
+    ├── Overloaded             the queue is full: UNAVAILABLE, HTTP 503
+    ├── EngineError            the server failed: INTERNAL, HTTP 500; the client gets one neutral line
+    ├── EngineDirectoryError   before serving: the engine directory is missing, broken or not for here
+    └── SettingError           before serving: a setting is malformed
 
 The last two are one line that says what to do.
 """
@@ -15,11 +15,11 @@ from __future__ import annotations
 
 
 class EnsembleError(Exception):
-    """The root: catch it to catch everything this package raises on purpose."""
+    """The base of every error that this package raises deliberately."""
 
 
 class RequestError(EnsembleError):
-    """A request that cannot be served as it is; `field` is the contract's name for what is wrong."""
+    """An invalid request; `field` is the contract's name for what is wrong."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
@@ -27,17 +27,20 @@ class RequestError(EnsembleError):
 
 
 QUEUE_FULL = "Exceeds maximum queue size"  # Triton's own words, which clients look for
+INTERNAL_ERROR = (
+    "internal error; the server's log has the details"  # all that a client gets of an EngineError
+)
 
 
 class Overloaded(EnsembleError):
-    """The engine runs and waits as much as it may; the same request may succeed a moment later."""
+    """The queue is full; the same request may succeed later."""
 
     def __init__(self, load: str) -> None:
         super().__init__(f"{QUEUE_FULL}: {load}; try again later")
 
 
 class EngineError(EnsembleError):
-    """The engine failed; every request it held has been ended."""
+    """The engine failed; every open request has ended."""
 
 
 class EngineDirectoryError(EnsembleError):
@@ -45,4 +48,4 @@ class EngineDirectoryError(EnsembleError):
 
 
 class SettingError(EnsembleError):
-    """A setting has a value that means nothing."""
+    """A setting is malformed, or has no effect."""

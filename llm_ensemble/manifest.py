@@ -17,10 +17,11 @@ SCHEMA = 1
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer"
 ENGINE = "engine"
+MODELOPT = "hf_quant_config.json"  # of a checkpoint: written beside the weights by NVIDIA's quantizer
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the weights came from: hub name or folder name, hub revision if any, architecture class."""
+    """The checkpoint: hub name or folder name, hub revision if any, architecture class."""
 
     name: str
     revision: str | None
@@ -28,7 +29,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the engine can hold, in sequences (batch, beams) and tokens (the rest)."""
+    """The limits of an engine, in sequences (batch, beams) and tokens (the rest)."""
 
     max_batch_size: int
     max_input_len: int
@@ -43,7 +44,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class RequestDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a request gets when it does not say: token budget, the ids that end a text, the padding id."""
+    """Defaults of a request: max_tokens, end token ids, padding id."""
 
     max_tokens: int
     end_ids: list[int]
@@ -51,26 +52,32 @@ class RequestDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """manifest.json, field for field.
+    """The content of manifest.json.
 
     versions: every library the build used, by the name one imports; for a TensorRT engine also cuda, gpu (its
     name) and compute_capability ("9.0"), since it runs on no other.
     """
 
     schema: int
-    engine: str  # "openvino", "tensorrt_llm", or "pace", which computes nothing
+    engine: str  # the engine kind (engines/kinds.py)
     backend: str | None = None  # of tensorrt_llm: "tensorrt" (a built engine) or "pytorch" (a checkpoint)
     model: Model
     precision: str  # "fp16", "int8", ... as the build was asked for it
     limits: Limits
-    tensor_parallel: int
+    tensor_parallel: int  # GPUs that share each layer
+    pipeline_parallel: int = 1  # groups of GPUs between which the layers are divided
     versions: dict[str, str]
     tokenizer_sha256: str
     defaults: RequestDefaults
 
+    @property
+    def gpus(self) -> int:
+        """Return the GPUs of one instance of the engine."""
+        return self.tensor_parallel * self.pipeline_parallel
+
 
 def write_manifest(engine_dir: Path, manifest: Manifest) -> None:
-    """Write manifest.json: the last file of a build, so that its presence means the build is whole."""
+    """Write manifest.json, the last file of a build: where it exists, the build is complete."""
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
     (engine_dir / MANIFEST).write_bytes(text + b"\n")
 
@@ -100,7 +107,7 @@ def read_manifest(engine_dir: Path) -> Manifest:
 
 
 def tokenizer_sha256(engine_dir: Path) -> str:
-    """One hash over every file of tokenizer/, names included, so that any change of it shows."""
+    """Return a hash over the names and contents of all files of tokenizer/, in hexadecimal."""
     digest = hashlib.sha256()
     folder = engine_dir / TOKENIZER
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):

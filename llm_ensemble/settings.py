@@ -1,189 +1,155 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator may set, all of it through the environment; everything else comes from the manifest."""
+"""Settings: environment variables, read once. Everything else comes from the manifest.
+
+A settings type is a frozen dataclass. Each of its fields is the variable of that name in capitals, declared
+by `setting`; docs/settings.md is made from these declarations.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from llm_ensemble.errors import SettingError
+
+SettingsType = TypeVar("SettingsType")
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values of a variable: in words, after "must be", and the function that reads them.
+
+    read: raises ValueError for a malformed text; with a message, if that says more than the words do.
+    secret: whether messages must not repeat a malformed text.
+    """
+
+    words: str
+    read: Callable[[str], Any]
+    secret: bool = False
+
+
+def setting(default: Any, values: Values, meaning: str) -> Any:
+    """Declare a field of a settings type. meaning: one or two sentences, for the documentation."""
+    return dataclasses.field(default=default, metadata={"values": values, "meaning": meaning})
+
+
+def whole_number(unit: str, least: int) -> Values:
+    """Return the values of a count, at least `least`."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise ValueError
+        return int(text)
+
+    return Values(f"a whole number of {unit}, at least {least}", read)
+
+
+def one_of(*allowed: str) -> Values:
+    """Return the values of a choice."""
+
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise ValueError
+        return text
+
+    return Values(" or ".join(allowed), read)
+
+
+def switch() -> Values:
+    """Return the values of what is on (1) or off (0)."""
+    choice = one_of("0", "1")
+    return Values(choice.words, lambda text: choice.read(text) == "1")
+
+
+def number(words: str, is_valid: Callable[[float], bool]) -> Values:
+    """Return the values of a number within a range, which `words` names."""
+
+    def read(text: str) -> float:
+        value = float(text)
+        if not is_valid(value):
+            raise ValueError
+        return value
+
+    return Values(words, read)
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """The settings of one engine kind; the base, for a kind that has none."""
+
+    @property
+    def instances(self) -> int:
+        """Instances of the engine stage."""
+        return 1
 
 
 @dataclass(frozen=True)
 class Settings:
-    """ENGINE_DIR: the engine directory (default /engine, where the image mounts it).
+    """The settings of every engine kind. engine: those of the kind that is served."""
 
-    MAX_WAITING: sequences that may wait for a place in the running batch before the next is refused.
-    DEADLINE_MS: milliseconds after which a request ends that sets no deadline_ms. Triton does not notice
-    that the client of a plain HTTP request has left, so this is what bounds such a request.
-    HANG_SECONDS: how long a step may do nothing, though asked to, before it counts as hanging. A slow machine
-    may read a long prompt for tens of seconds, in which nobody gets a token.
-    ON_DEAD: what serve does when a step has died or hangs: exit, or restart tritonserver.
-    LOG_FORMAT: of the log's line about each request, text or json. LOG_TEXT: whether it has prompt and text.
-    """
-
-    engine_dir: Path = Path("/engine")
-    max_waiting: int = 256
-    deadline_ms: int = 600_000
-    hang_seconds: int = 60
-    on_dead: str = "exit"
-    log_format: str = "text"
-    log_text: bool = False
-
-
-ON_DEAD = ("exit", "restart")
-LOG_FORMATS = ("text", "json")
+    engine_dir: Path = setting(
+        Path("/engine"), Values("a path", Path), "The engine directory; an image mounts it at the default."
+    )
+    max_waiting: int = setting(
+        256,
+        whole_number("sequences", least=0),
+        "Sequences that may wait for a slot; a request beyond them is rejected as overloaded.",
+    )
+    deadline_ms: int = setting(
+        600_000,
+        whole_number("milliseconds", least=1),
+        "The deadline of a request that sets no `deadline_ms`. It also ends a unary HTTP request after its "
+        "client has disconnected, which Triton does not notice.",
+    )
+    hang_seconds: int = setting(
+        60,
+        whole_number("seconds", least=5),
+        "For how long a stage may make no progress, although probed, before the watchdog ends the server. A "
+        "slow machine may take tens of seconds for the prefill of a long prompt.",
+    )
+    on_dead: str = setting(
+        "exit",
+        one_of("exit", "restart"),
+        "What `serve` does when a stage has died or hangs: exit with status 3, or restart tritonserver.",
+    )
+    log_format: str = setting(
+        "text", one_of("text", "json"), "The format of the log's line about each request."
+    )
+    log_text: bool = setting(
+        False, switch(), "Whether the log's line about a request has its prompt and its completion."
+    )
+    engine: EngineSettings = EngineSettings()
 
 
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings; a malformed value raises SettingError naming the variable."""
-    return Settings(
-        engine_dir=Path(environ.get("ENGINE_DIR", Settings.engine_dir)),
-        max_waiting=_whole_number(environ, "MAX_WAITING", "sequences", least=0),
-        deadline_ms=_whole_number(environ, "DEADLINE_MS", "milliseconds", least=1),
-        hang_seconds=_whole_number(environ, "HANG_SECONDS", "seconds", least=5),
-        on_dead=_one_of(environ, "ON_DEAD", ON_DEAD, Settings.on_dead),
-        log_format=_one_of(environ, "LOG_FORMAT", LOG_FORMATS, Settings.log_format),
-        log_text=bool(int(_one_of(environ, "LOG_TEXT", ("0", "1"), "0"))),
-    )
+    """Return the settings of every engine kind. Raise SettingError for a malformed variable."""
+    return read(Settings, environ)
 
 
-@dataclass(frozen=True)
-class GpuSettings:
-    """What an operator may set for the tensorrt_llm engine alone.
-
-    GPU_GROUPS: the GPUs of each instance of the engine, as "0,1;2,3"; every group has as many as the
-    engine's tensor parallelism. Empty (the default): one instance on the first GPUs that are visible.
-    KV_CACHE_FRACTION: of the GPU memory that the weights leave free, for the KV cache.
-    PREFIX_CACHE: whether prompts that begin alike share their beginning's keys and values.
-    CHUNKED_PREFILL: whether a long prompt is read in pieces, between which others get their tokens.
-    SCHEDULER_POLICY: GUARANTEED_NO_EVICT starts a request when it can end without waiting for memory,
-    MAX_UTILIZATION starts as many as fit now and may have to stop some and begin them again.
-    CUDA_GRAPHS, ATTENTION_BACKEND: of the PyTorch backend alone.
-    """
-
-    gpu_groups: tuple[tuple[int, ...], ...] = ()
-    kv_cache_fraction: float = 0.9
-    prefix_cache: bool = True
-    chunked_prefill: bool = True
-    scheduler_policy: str = "GUARANTEED_NO_EVICT"
-    cuda_graphs: bool = True
-    attention_backend: str = "TRTLLM"
-
-    @property
-    def instances(self) -> int:
-        """Of the engine step."""
-        return max(1, len(self.gpu_groups))
+def read(settings: type[SettingsType], environ: Mapping[str, str]) -> SettingsType:
+    """Return a settings type read from the environment. Raise SettingError, which names the variable."""
+    given = {
+        field.name: _read_one(field.name.upper(), field.metadata["values"], environ[field.name.upper()])
+        for field in declared(settings)
+        if field.name.upper() in environ
+    }
+    return settings(**given)
 
 
-SCHEDULER_POLICIES = ("GUARANTEED_NO_EVICT", "MAX_UTILIZATION")
-# The three that its documentation knows (nvidia.github.io/TensorRT-LLM/torch/attention.html).
-ATTENTION_BACKENDS = ("TRTLLM", "FLASHINFER", "VANILLA")
+def declared(settings: type) -> list[dataclasses.Field[Any]]:
+    """Return the fields of a settings type that are variables."""
+    return [field for field in dataclasses.fields(settings) if "values" in field.metadata]
 
 
-def read_gpu_settings(environ: Mapping[str, str] = os.environ) -> GpuSettings:
-    """Read the tensorrt_llm engine's settings; a malformed value raises SettingError naming the variable."""
-    return GpuSettings(
-        gpu_groups=_gpu_groups(environ.get("GPU_GROUPS", "")),
-        kv_cache_fraction=_fraction(environ, "KV_CACHE_FRACTION"),
-        prefix_cache=_switch(environ, "PREFIX_CACHE"),
-        chunked_prefill=_switch(environ, "CHUNKED_PREFILL"),
-        scheduler_policy=_one_of(environ, "SCHEDULER_POLICY", SCHEDULER_POLICIES),
-        cuda_graphs=_switch(environ, "CUDA_GRAPHS"),
-        attention_backend=_one_of(environ, "ATTENTION_BACKEND", ATTENTION_BACKENDS),
-    )
-
-
-def refuse_gpu_settings(environ: Mapping[str, str] = os.environ) -> None:
-    """For engines without a GPU: a setting that would do nothing raises SettingError naming it."""
-    for field in dataclasses.fields(GpuSettings):
-        if environ.get(field.name.upper()):
-            raise SettingError(f"{field.name.upper()} is for the tensorrt_llm engine alone: unset it")
-
-
-@dataclass(frozen=True)
-class PaceSettings:
-    """What an operator may set for the pace engine alone, in milliseconds.
-
-    PACE_TTFT_MS: from a request being let in to its first token. PACE_INTERVAL_MS: from a token to the next.
-    """
-
-    pace_ttft_ms: float = 50.0
-    pace_interval_ms: float = 10.0
-
-
-def read_pace_settings(environ: Mapping[str, str] = os.environ) -> PaceSettings:
-    """Read the pace engine's settings; a malformed value raises SettingError naming the variable."""
-    return PaceSettings(
-        pace_ttft_ms=_milliseconds(environ, "PACE_TTFT_MS", least=0.0),
-        pace_interval_ms=_milliseconds(environ, "PACE_INTERVAL_MS", least=0.01),
-    )
-
-
-def refuse_pace_settings(environ: Mapping[str, str] = os.environ) -> None:
-    """For engines that compute: a pace raises SettingError naming it."""
-    for field in dataclasses.fields(PaceSettings):
-        if environ.get(field.name.upper()):
-            raise SettingError(f"{field.name.upper()} is for the pace engine alone: unset it")
-
-
-def _milliseconds(environ: Mapping[str, str], name: str, least: float) -> float:
-    text = environ.get(name, str(getattr(PaceSettings, name.lower())))
+def _read_one(name: str, values: Values, text: str) -> Any:
     try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not least <= value <= 3_600_000:
-        raise SettingError(f"{name} must be milliseconds, {least:g} to 3600000, not {text!r}")
-    return value
-
-
-def _gpu_groups(text: str) -> tuple[tuple[int, ...], ...]:
-    groups = [group.split(",") for group in text.split(";")] if text.strip() else []
-    if not all(gpu.strip().isdecimal() for group in groups for gpu in group):
-        raise SettingError(f'GPU_GROUPS must be GPU numbers, "0,1;2,3" for two instances, not {text!r}')
-    numbers = tuple(tuple(int(gpu) for gpu in group) for group in groups)
-    if len(set(sum(numbers, ()))) < len(sum(numbers, ())):
-        raise SettingError(f"GPU_GROUPS must name each GPU once, not {text!r}")
-    if len({len(group) for group in numbers}) > 1:
-        raise SettingError(f"GPU_GROUPS must have groups of one size, not {text!r}")
-    return numbers
-
-
-def _default(name: str) -> Any:
-    return getattr(GpuSettings, name.lower())
-
-
-def _fraction(environ: Mapping[str, str], name: str) -> float:
-    text = environ.get(name, str(_default(name)))
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise SettingError(f"{name} must be a number between 0 and 1, not {text!r}")
-    return value
-
-
-def _switch(environ: Mapping[str, str], name: str) -> bool:
-    return bool(int(_one_of(environ, name, ("0", "1"), str(int(_default(name))))))
-
-
-def _one_of(
-    environ: Mapping[str, str], name: str, allowed: tuple[str, ...], default: str | None = None
-) -> str:
-    text = environ.get(name, default or _default(name))
-    if text not in allowed:
-        raise SettingError(f"{name} must be {' or '.join(allowed)}, not {text!r}")
-    return str(text)
-
-
-def _whole_number(environ: Mapping[str, str], name: str, unit: str, least: int) -> int:
-    text = environ.get(name, str(getattr(Settings, name.lower())))
-    if not text.isdecimal() or int(text) < least:
-        raise SettingError(f"{name} must be a whole number of {unit}, at least {least}, not {text!r}")
-    return int(text)
+        return values.read(text)
+    except ValueError as error:
+        # float()'s own message is not meant for an operator.
+        words = str(error) if str(error).startswith("must ") else f"must be {values.words}"
+        got = "" if values.secret else f", not {text!r}"
+        raise SettingError(f"{name} {words}{got}") from None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Grafana dashboard as its file has it, and what its queries give when Prometheus is asked them."""
+"""The panels and queries of the Grafana dashboard's file, and the API of Prometheus that runs them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ DASHBOARD = HERE / "grafana/dashboards/llm-ensemble.json"
 
 @dataclass(frozen=True)
 class Query:
-    """One of a panel's: the expression as Grafana has it, and what its lines are called."""
+    """A query of a panel. expression: with Grafana's variables. legend: the template of its lines' names."""
 
     expression: str
     legend: str
 
     def for_prometheus(self, interval: str) -> str:
-        """With Grafana's variables filled in: every server, rates over `interval` (as 30s)."""
+        """Return the expression for all servers, with rates over `interval` (as 30s)."""
         return self.expression.replace("$server", ".*").replace("$__rate_interval", interval)
 
     def name(self, labels: dict[str, str]) -> str:
-        """The legend of a line with these labels."""
+        """Return the name of a line with these labels."""
         text = self.legend
         for label, value in labels.items():
             text = text.replace("{{" + label + "}}", value)
@@ -35,7 +35,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel; at: x, y, width and height, as Grafana counts them."""
+    """A panel. at: x, y, width and height in Grafana's grid."""
 
     title: str
     kind: str
@@ -45,7 +45,7 @@ class Panel:
 
 
 def read_panels(path: Path = DASHBOARD) -> list[Panel]:
-    """All panels but the rows' headings."""
+    """Return all panels, without the headings of rows."""
     return [
         Panel(
             panel["title"],
@@ -59,7 +59,7 @@ def read_panels(path: Path = DASHBOARD) -> list[Panel]:
     ]
 
 
-def ask(url: str, path: str, **parameters: object) -> Any:
-    """The data of an answer of Prometheus; raises OSError when it gives none."""
+def query_prometheus(url: str, path: str, **parameters: object) -> Any:
+    """Return the data of Prometheus' response to /api/v1/`path`. Raises OSError when there is none."""
     with urllib.request.urlopen(f"{url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}") as answer:
         return json.load(answer)["data"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The dashboard as a picture, drawn from what Prometheus has: for a page, or where no Grafana is.
+"""Draw the dashboard as a picture from Prometheus' data, for a document or where there is no Grafana.
 
 python -m monitoring.picture --url http://localhost:9090 --minutes 5 --output dashboard.png
 """
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from monitoring.dashboard import Panel, ask, read_panels
+from monitoring.dashboard import Panel, query_prometheus, read_panels
 
 FACTORS = {"percentunit": (100, " %"), "bytes": (1e-9, " GB"), "s": (1, " s")}
 ROOM_FOR_LEGEND = 1.35
@@ -20,12 +20,14 @@ COLORS = ("#5794f2", "#73bf69", "#ff9830", "#f2495c", "#b877d9", "#8ab8ff")
 
 
 def main() -> int:
-    """Draw; 1 with one line when Prometheus or matplotlib is not there."""
+    """Draw the picture; return 1 with one line on standard error when Prometheus or matplotlib is missing."""
     parser = argparse.ArgumentParser(description="Draw the dashboard's panels from Prometheus' data.")
-    parser.add_argument("--url", default="http://localhost:9090", help="Prometheus")
-    parser.add_argument("--minutes", type=float, default=30, help="how far back from now")
-    parser.add_argument("--interval", default="30s", help="what rates are taken over")
-    parser.add_argument("--output", type=Path, default=Path("dashboard.png"))
+    parser.add_argument("--url", default="http://localhost:9090", help="of Prometheus (default: %(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, default=30, help="time range up to now (default: %(default)g)"
+    )
+    parser.add_argument("--interval", default="30s", help="time range of rates (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("dashboard.png"), help="(default: %(default)s)")
     arguments = parser.parse_args()
     try:
         draw(arguments.url, arguments.minutes, arguments.interval, arguments.output)
@@ -36,7 +38,7 @@ def main() -> int:
 
 
 def draw(url: str, minutes: float, interval: str, output: Path) -> None:
-    """The panels that have data, each where Grafana would put it."""
+    """Draw the panels that have data, each where Grafana would put it."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -48,13 +50,13 @@ def draw(url: str, minutes: float, interval: str, output: Path) -> None:
     for panel, lines in panels:
         x, y, width, height = panel.at
         if lines:
-            place = (
+            area = (
                 (x + 0.9) / 24,
                 1 - (y + height - 1.1) / bottom,
                 (width - 1.5) / 24,
                 (height - 2.3) / bottom,
             )
-            axes = figure.add_axes(place)
+            axes = figure.add_axes(area)
             axes.set_title(panel.title, fontsize=9, loc="left", pad=3)
             (draw_number if panel.kind == "stat" else draw_lines)(axes, panel, lines)
     figure.savefig(output, pil_kwargs={"optimize": True})
@@ -63,12 +65,12 @@ def draw(url: str, minutes: float, interval: str, output: Path) -> None:
 def lines_of(
     url: str, panel: Panel, minutes: float, interval: str
 ) -> dict[str, tuple[list[float], list[float]]]:
-    """What each line is called, its minutes before now and its values."""
+    """Return the panel's lines by name: times in minutes relative to now, and values."""
     now = time.time()
     lines = {}
     for query in panel.queries:
-        asked = {"start": now - minutes * 60, "end": now, "step": max(1.0, minutes * 60 / 300)}
-        data = ask(url, "query_range", query=query.for_prometheus(interval), **asked)
+        times = {"start": now - minutes * 60, "end": now, "step": max(1.0, minutes * 60 / 300)}
+        data = query_prometheus(url, "query_range", query=query.for_prometheus(interval), **times)
         for series in data["result"]:
             points = [((at - now) / 60, float(value)) for at, value in series["values"] if value != "NaN"]
             if points:
@@ -80,7 +82,7 @@ def lines_of(
 
 
 def draw_number(axes: Any, panel: Panel, lines: dict[str, tuple[list[float], list[float]]]) -> None:
-    """The newest value; of an information its words."""
+    """Write the newest value; of an information metric its labels."""
     factor, unit = FACTORS.get(panel.unit, (1, ""))
     axes.set_axis_off()
     for name, (_, values) in lines.items():
@@ -89,7 +91,7 @@ def draw_number(axes: Any, panel: Panel, lines: dict[str, tuple[list[float], lis
 
 
 def draw_lines(axes: Any, panel: Panel, lines: dict[str, tuple[list[float], list[float]]]) -> None:
-    """Lines over minutes before now."""
+    """Draw lines over time in minutes."""
     factor, unit = FACTORS.get(panel.unit, (1, ""))
     for (name, (at, values)), color in zip(lines.items(), COLORS * 2):
         axes.plot(at, [value * factor for value in values], label=name, color=color, linewidth=1.2)

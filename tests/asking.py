@@ -4,11 +4,12 @@
 import http.client
 import json
 import queue
+import urllib.request
 
 import numpy as np
 import tritonclient.grpc as grpcclient
 
-from llm_ensemble.fields import FIELDS
+from llm_ensemble.contract.fields import FIELDS
 
 DTYPE = {"BYTES": np.object_, "INT32": np.int32, "UINT64": np.uint64, "FP32": np.float32, "BOOL": np.bool_}
 SECONDS = 60
@@ -48,6 +49,30 @@ def refusal(server, body, path="generate", model="ensemble"):
     return status, json.loads(text.removeprefix("data: "))["error"]
 
 
+def triton_version(server):
+    """Return the version that the server tells; "2.51.0" is the wheel's."""
+    with urllib.request.urlopen(f"{server.ports.http_url}/v2", timeout=SECONDS) as answer:
+        return json.load(answer)["version"]
+
+
+def is_newer(server):
+    """Return whether this Triton is newer than 2.51.0, for tests of what the two do differently."""
+    return [*map(int, triton_version(server).split("."))] > [2, 51, 0]
+
+
+# Prompts of which some have a short text on the demo model; which ones, its precision and the CPU decide.
+PROMPTS = ("If you want to", "The server", "To change the settings,", "Note that", "A package", "A file")
+
+
+def text_with_an_end(server, **fields):
+    """Return a prompt whose text ends by itself within 400 tokens, and the answer of /generate."""
+    for prompt in PROMPTS:
+        answer = generate(server, prompt, max_tokens=400, **fields)
+        if answer["finish_reason"] == "stop" and answer["num_output_tokens"] > 2:
+            return prompt, answer
+    raise AssertionError(f"no text of these ends by itself: {PROMPTS}")
+
+
 def tensor(name, values, datatype=None, shape=None):
     """An InferInput; strings may be given as bytes to send what is not UTF-8."""
     datatype = datatype or FIELDS[name].datatype
@@ -82,7 +107,7 @@ class GrpcStream:
     """
 
     def __init__(self, server):
-        self._client = grpcclient.InferenceServerClient(f"{server.ports.host}:{server.ports.grpc}")
+        self._client = grpcclient.InferenceServerClient(server.ports.grpc_netloc)
         self._answers = queue.Queue()
         self._under_way = False
         self._client.start_stream(lambda result, error: self._answers.put((result, error)))
@@ -112,7 +137,7 @@ class GrpcStream:
         """What tritonclient has of the responses, until every sequence has ended."""
         while self._under_way:
             result, error = self._answers.get(timeout=SECONDS)
-            self._under_way = not error and not all(result.as_numpy("finish_reason")[0])
+            self._under_way = not error and not all(result.as_numpy("finish_reason"))
             if error:
                 raise error
             yield result
@@ -120,9 +145,9 @@ class GrpcStream:
 
 def _values(outputs):
     """As /generate gives them: what has one value as that value, what has several as a list."""
-    values = {name: array[0].tolist() for name, array in outputs.items()}
-    for name in ("text_output", "finish_reason"):
-        values[name] = [value.decode() for value in values[name]]
+    strings = ("text_output", "finish_reason")  # these alone have no batch dimension
+    values = {name: array[0].tolist() for name, array in outputs.items() if name not in strings}
+    values |= {name: [value.decode() for value in outputs[name]] for name in strings}
     return {name: value[0] if len(value) == 1 else value for name, value in values.items()}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stand-in for an OpenTelemetry collector: takes OTLP over HTTP, as JSON, and keeps the spans."""
+"""A fake OpenTelemetry collector: takes OTLP over HTTP, as JSON, and keeps the spans."""
 
 import contextlib
 import http.server
@@ -27,10 +27,10 @@ class Collector:
     resources: list = field(default_factory=list)
 
     def trace(self, id):
-        """The spans of one trace, by name."""
+        """Return the spans of one trace, by name."""
         return {span.name: span for span in list(self.spans) if span.trace == id}
 
-    def take(self, request):
+    def export(self, request):
         for resource_spans in request["resourceSpans"]:
             self.resources.append(attributes_of(resource_spans["resource"]))
             for scope in resource_spans["scopeSpans"]:
@@ -56,13 +56,13 @@ def attributes_of(message):
 
 @contextlib.contextmanager
 def collector():
-    """A collector on a free port; its url is what an exporter is to be given."""
+    """Run a collector on a free port while the context is open; its url is for an exporter."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.path == "/v1/traces" and self.headers["Content-Type"] == "application/json":
-                taken.take(json.loads(body))
+                collected.export(json.loads(body))
                 self.send_response(200)
             else:
                 self.send_response(404)
@@ -73,11 +73,11 @@ def collector():
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    taken = Collector(f"http://127.0.0.1:{server.server_port}/v1/traces")
+    collected = Collector(f"http://127.0.0.1:{server.server_port}/v1/traces")
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield taken
+        yield collected
     finally:
         server.shutdown()
         thread.join()

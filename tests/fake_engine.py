@@ -12,7 +12,10 @@ from tests.fakes import write_engine
 
 
 def fake_engine(openvino: Path, folder: Path, *, ranks: int = 1, log_probs: bool = True, **limits) -> Path:
-    """A TensorRT engine of the limits that `openvino` has, or others; built with its logits, or not."""
+    """Write an engine directory of the tensorrt backend to `folder`; return it.
+
+    limits: those that differ from the engine directory `openvino`. log_probs: build it with logits.
+    """
     manifest = read_manifest(openvino)
     limits = msgspec.structs.replace(manifest.limits, **limits)
     shutil.copytree(openvino / TOKENIZER, folder / TOKENIZER)
@@ -25,9 +28,9 @@ def fake_engine(openvino: Path, folder: Path, *, ranks: int = 1, log_probs: bool
     return folder
 
 
-def fake_checkpoint(openvino: Path, folder: Path) -> Path:
-    """A checkpoint for the PyTorch backend; what computes, FAKE_TRTLLM_IR must name."""
-    fake_engine(openvino, folder)
+def fake_checkpoint(openvino: Path, folder: Path, **limits) -> Path:
+    """Write an engine directory of the pytorch backend; FAKE_TRTLLM_IR must name the model that computes."""
+    fake_engine(openvino, folder, **limits)
     shutil.rmtree(folder / ENGINE)
     (folder / ENGINE).mkdir()
     (folder / ENGINE / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}))

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A machine with NVIDIA GPUs and NVIDIA's image, as far as a build and preflight look: files in a folder."""
+"""A fake machine with NVIDIA GPUs and NVIDIA's image: the files that a build and preflight read."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from build_scripts.gpu import Gpu
-from build_scripts.tritonserver import ROOT
+from llm_ensemble.engines.gpu_inventory import Gpu
+from serving.tritonserver import ROOT
 from tests import fakes
 
 H100 = "NVIDIA H100 80GB HBM3, 9.0, 81559 MiB"
 A100 = "NVIDIA A100-SXM4-40GB, 8.0, 40960 MiB"
 T4 = "Tesla T4, 7.5, 15360 MiB"
-# What a build on a machine of make_machine's records of it.
+# Recorded by a build on a machine of make_machine.
 VERSIONS = {
     "tensorrt_llm": "1.2.1",
     "tensorrt": "10.14.1.48",
@@ -25,22 +25,22 @@ EXAMPLES = fakes.HERE / "app/examples"
 
 @dataclass(frozen=True)
 class Machine:
-    """bin goes on the PATH, packages on Python's."""
+    """bin: a folder for PATH. packages: a folder for PYTHONPATH."""
 
     bin: Path
     packages: Path
 
     def set_gpus(self, *lines):
-        """What nvidia-smi says of them. It is asked one thing, and knows no other."""
+        """Write an nvidia-smi that prints these lines, and refuses any query but the one that is made."""
         script = self.bin / "nvidia-smi"
-        asked = "--query-gpu=name,compute_cap,memory.total --format=csv,noheader"
+        query = "--query-gpu=name,compute_cap,memory.total --format=csv,noheader"
         script.write_text(
-            f'#!/bin/sh\n[ "$*" = "{asked}" ] || exit 2\ncat <<END\n' + "\n".join(lines) + "\nEND\n"
+            f'#!/bin/sh\n[ "$*" = "{query}" ] || exit 2\ncat <<END\n' + "\n".join(lines) + "\nEND\n"
         )
         script.chmod(0o755)
 
     def install(self, name, version):
-        """A package's metadata; one earlier version of it goes."""
+        """Write a package's metadata in place of an earlier version; without a version remove it."""
         for old in self.packages.glob(f"{name}-*.dist-info"):
             (old / "METADATA").unlink()
             old.rmdir()
@@ -50,7 +50,7 @@ class Machine:
             (info / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
 
     def environment(self):
-        """For a process that runs on this machine."""
+        """Return the environment variables of a process on this machine."""
         return {
             "PATH": f"{self.bin}:{fakes.HERE / 'bin'}:{os.environ['PATH']}",
             "PYTHONPATH": f"{ROOT}:{self.packages}:{fakes.HERE}",
@@ -60,7 +60,7 @@ class Machine:
 
 
 def make_machine(folder: Path) -> Machine:
-    """One H100, TensorRT-LLM 1.2.1."""
+    """Make a machine with one H100 and TensorRT-LLM 1.2.1 in `folder`."""
     machine = Machine(folder / "bin", folder / "packages")
     machine.bin.mkdir(parents=True)
     machine.packages.mkdir()

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What /proc says of a server's processes."""
+"""A server's processes, by /proc."""
 
 import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+STAGES = ("tensorrt_llm", "postprocessing", "preprocessing", "ensemble_unary")
 
 
 @dataclass(frozen=True)
@@ -13,13 +15,8 @@ class Process:
     command: str
 
     @property
-    def cpu_seconds(self):
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    @property
     def resident(self):
-        """Bytes of its memory that are in RAM."""
+        """Resident memory in bytes."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     @property
@@ -30,7 +27,7 @@ class Process:
 
 
 def descendants(pid):
-    """The process itself and everything it started."""
+    """Return the process itself and all its descendants."""
     found = [Process(pid, Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode())]
     for task in Path(f"/proc/{pid}/task").iterdir():
         children = ""
@@ -41,13 +38,10 @@ def descendants(pid):
     return found
 
 
-def resident_by_step(pid):
-    """Megabytes resident of a server: of each step's processes, and of all others together."""
+def resident_by_stage(pid):
+    """Return a server's resident memory in megabytes: of each stage, and of all other processes together."""
     found = {}
     for process in descendants(pid):
-        name = next((step for step in STEPS if f"/{step}/" in process.command), "tritonserver")
+        name = next((stage for stage in STAGES if f"/{stage}/" in process.command), "tritonserver")
         found[name] = round(found.get(name, 0) + process.resident / 1e6, 1)
     return found
-
-
-STEPS = ("tensorrt_llm", "postprocessing", "preprocessing", "ensemble_unary")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For the build environment: the log probabilities transformers gives tokens, in float32.
+"""Log probabilities of tokens by transformers, in float32; runs in the build environment.
 
 python -m tests.score MODEL < {"name": [prompt ids, completion ids]} > {"name": [log probability, ...]}
 """

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many short requests, a third of them left at some moment: all end, nothing stays, memory is flat.
+"""Many short requests, a third of whose clients disconnect: all end, none is left behind, memory is flat.
 
-    make soak            20,000 requests, 64 at a time; the tests run a short form of it
+    make soak            20,000 requests, 64 at a time; the tests run a short one
     python -m tests.soak --engine-dir engines/demo --requests 20000
 
-Prints the state of every step and the memory of every process as it goes, and a verdict.
+Prints the state of every stage and the memory of every process on the way, and a verdict.
 """
 
 import argparse
@@ -22,16 +22,16 @@ import tritonclient.grpc.aio as grpcclient
 from tritonclient.utils import InferenceServerException
 
 from tests.asking import tensors
-from tests.processes import resident_by_step
+from tests.processes import resident_by_stage
 from tests.server.conftest import tapped_server
 
-MOST_GROWTH = 0.05
+MAX_GROWTH = 0.05
 WARM_UP = 1000  # requests after which memory must not grow
-SECONDS = 60  # in which every request must have ended
+SECONDS = 60  # for a request to end
 
 
 class Soak:
-    """So many requests, so many at a time, of every kind and every end."""
+    """A number of requests, some at a time, of every kind and with every way to end."""
 
     def __init__(self, tapped, requests, at_once, seed=0):
         self.tapped, self.requests, self.at_once = tapped, requests, at_once
@@ -48,33 +48,33 @@ class Soak:
             await asyncio.gather(*workers)
 
     async def _fill_the_cache(self):
-        """The KV cache is reserved at the start, but takes memory as its blocks are first used: use them."""
+        """Use every block of the KV cache, which takes memory only when it is first used."""
         full = {"ignore_eos": True, "temperature": 1.0, "max_tokens": 500}
         texts = [{"text_input": f"{number}", **full} for number in range(self.at_once)]
         await asyncio.gather(*map(self._grpc_unary, texts))
 
     async def _work(self, numbers):
         for number in numbers:
-            leaves_after = self._draw.random() * 0.05 if self._draw.random() < 1 / 3 else None
-            ask = self._draw.choice([self._grpc_stream, self._grpc_unary, self._http_stream])
-            asking = asyncio.create_task(ask(self._fields(number)))
-            if leaves_after is not None:
-                await asyncio.wait([asking], timeout=leaves_after)
-                asking.cancel()
-            self.ends[await self._end(asking)] += 1
+            disconnects_after = self._draw.random() * 0.05 if self._draw.random() < 1 / 3 else None
+            send = self._draw.choice([self._grpc_stream, self._grpc_unary, self._http_stream])
+            request = asyncio.create_task(send(self._fields(number)))
+            if disconnects_after is not None:
+                await asyncio.wait([request], timeout=disconnects_after)
+                request.cancel()
+            self.ends[await self._end(request)] += 1
             if number % WARM_UP == 0 and number:
-                await self._look(number)
+                await self._report(number)
 
-    async def _end(self, asking):
+    async def _end(self, request):
         try:
-            return await asyncio.wait_for(asking, SECONDS)
+            return await asyncio.wait_for(request, SECONDS)
         except asyncio.CancelledError:
-            return "left"
+            return "disconnected"
         except InferenceServerException as error:
-            return "left" if "CANCELLED" in str(error.status()) else f"error: {error.message()[:60]}"
+            return "disconnected" if "CANCELLED" in str(error.status()) else f"error: {error.message()[:60]}"
 
     def _fields(self, number):
-        # Few numbers: a tokenizer keeps the last 10,000 words it met, which would look like growth.
+        # Few numbers: a tokenizer caches the last 10,000 words, which would look like growth.
         fields = {"text_input": f"Number {number % 500} of", "max_tokens": self._draw.randint(1, 40)}
         extras = [
             {},
@@ -99,7 +99,7 @@ class Soak:
                 if error:
                     refused = "refused" if "max_tokens: got 0" in error.message() else error.message()
                 else:
-                    reasons = result.as_numpy("finish_reason")[0].tolist()
+                    reasons = result.as_numpy("finish_reason").tolist()
         except asyncio.CancelledError:
             responses.cancel()
             raise
@@ -110,7 +110,7 @@ class Soak:
             result = await self._client.infer("ensemble_unary", tensors(**fields))
         except InferenceServerException as error:
             return "refused" if "max_tokens: got 0" in error.message() else error.message()
-        return self._reason(result.as_numpy("finish_reason")[0].tolist())
+        return self._reason(result.as_numpy("finish_reason").tolist())
 
     async def _http_stream(self, fields):
         ports = self.tapped.server.ports
@@ -136,29 +136,29 @@ class Soak:
         reasons = {reason.decode() if isinstance(reason, bytes) else str(reason) for reason in reasons}
         return "ended" if reasons <= {"stop", "length", "timeout"} else f"odd end {reasons}"
 
-    async def _look(self, number):
+    async def _report(self, number):
         self._memory.append(await asyncio.to_thread(self.memory))
         growth = {name: f"{self.growth(name):+.1%}" for name in self._memory[0]}
         say(f"{number:6} {self.tapped.state} {self._memory[-1]} MB {growth}")
 
     def memory(self):
-        """MB resident by process."""
-        return resident_by_step(self.tapped.server.process.pid)
+        """Return resident memory in MB by stage."""
+        return resident_by_stage(self.tapped.server.process.pid)
 
     def growth(self, name):
-        """How much a process's memory has grown since the warm-up."""
+        """Return by what part a stage's memory has grown since the warm-up."""
         return self._memory[-1][name] / self._memory[0][name] - 1
 
     def verdict(self):
-        """What is wrong; nothing if all is well."""
+        """Return what is wrong, as a list of sentences; empty if nothing is."""
         self._memory.append(self.memory())
         wrong = [f"{end} ({count})" for end, count in self.ends.items() if end not in GOOD_ENDS]
         wrong += [] if self.tapped.is_empty() else [f"left behind: {self.tapped.state}"]
         grown = [(name, self.growth(name)) for name in self._memory[0]]
-        return wrong + [f"{name} grew by {growth:.1%}" for name, growth in grown if growth > MOST_GROWTH]
+        return wrong + [f"{name} grew by {growth:.1%}" for name, growth in grown if growth > MAX_GROWTH]
 
 
-GOOD_ENDS = {"ended", "left", "refused"}
+GOOD_ENDS = {"ended", "disconnected", "refused"}
 
 
 def say(line):
@@ -167,7 +167,7 @@ def say(line):
 
 
 def soak(tapped, requests, at_once=64, seed=0):
-    """Run it; what is wrong, and how the requests ended."""
+    """Run it; return what is wrong, and how the requests ended."""
     one = Soak(tapped, requests, at_once, seed)
     started = time.monotonic()
     asyncio.run(one.run())

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engines, one a file, behind the protocol in base.py."""
+"""The engines, a folder each, behind one protocol."""

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The four ways to ask: each test that takes `way` runs over HTTP and gRPC, blocking and asyncio."""
+"""The fixture `way`: a test that takes it runs over HTTP and gRPC, blocking and asyncio."""
 
 import asyncio
 from dataclasses import dataclass
 
 import pytest
 
-from client import AsyncClient, Client
+from llm_ensemble_client import AsyncClient, Client
 from tests.server.conftest import quiet, slow, tight
 
 __all__ = ["quiet", "slow", "tight"]
@@ -16,7 +16,7 @@ SECONDS = 60
 
 @dataclass(frozen=True)
 class Way:
-    """One of the four, asked as if it blocked."""
+    """A protocol with the blocking or the asyncio client, behind blocking methods."""
 
     protocol: str
     is_async: bool
@@ -29,7 +29,7 @@ class Way:
         return self._run(server, client or {}, lambda c: c.generate(*prompt, **fields))
 
     def stream(self, server, *prompt, client=None, pieces=10**9, leave="break", **fields):
-        """The stream and its pieces; left after so many of them, by `break` or by close()."""
+        """Return the stream and its pieces; end it after so many, by `break` or by close()."""
         if self.is_async:
             return self._run(server, client or {}, lambda c: _take_async(c, prompt, fields, pieces, leave))
         return self._run(server, client or {}, lambda c: _take(c, prompt, fields, pieces, leave))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: N802 the names that http.server and gRPC look for
-"""A tiny server, HTTP or gRPC, that refuses so many times and then answers: it counts what it was asked."""
+"""A small server, HTTP or gRPC, that counts requests: it rejects the first ones and responds to the rest."""
 
 import concurrent.futures
 import contextlib
@@ -17,10 +17,11 @@ from tritonclient.grpc import service_pb2_grpc
 REFUSAL = "Exceeds maximum queue size: 4 running, 4 waiting; try again later"
 PAUSE = 0.2  # seconds after a first piece, so that it is read before the connection ends
 ANSWER = {"text_output": "yes", "finish_reason": "stop", "num_input_tokens": 1, "num_output_tokens": 1}
+EMPTY = {**ANSWER, "text_output": "", "finish_reason": "", "num_output_tokens": 0}  # a stream that waits
 
 
 class Asked:
-    """How often it was asked, how often it refuses, and how: see the tests."""
+    """The requests so far, and how many are rejected, and how."""
 
     def __init__(self, refusals, how):
         self.times, self.refusals, self.how = 0, refusals, how
@@ -42,6 +43,8 @@ def http_server(asked):
             elif asked.how == "words":
                 body = json.dumps({"error": REFUSAL}).encode()
                 self.answer(400 if streamed else 503, body)
+            elif asked.how == "after empty responses":
+                self.answer(200, event(EMPTY) * 2)
             elif asked.how in ("after a piece", "a long answer"):
                 self.send_response(200)
                 self.send_header("Content-Length", "100000")
@@ -82,15 +85,20 @@ def grpc_server(asked):
         def ModelInfer(self, request, context):
             if asked.refuses():
                 refuse(context)
-            return message("stop")
+            return message(ANSWER)
 
         def ModelStreamInfer(self, requests, context):
+            for _ in requests:  # an answer before it is sent makes grpc.aio fail the call by itself
+                pass
             if asked.refuses():
                 if asked.how == "after a piece":
-                    yield pb.ModelStreamInferResponse(infer_response=message(""))
+                    yield pb.ModelStreamInferResponse(infer_response=message({**ANSWER, "finish_reason": ""}))
                     time.sleep(PAUSE)
+                if asked.how == "after empty responses":
+                    for _ in range(2):
+                        yield pb.ModelStreamInferResponse(infer_response=message(EMPTY))
                 refuse(context)
-            yield pb.ModelStreamInferResponse(infer_response=message("stop"))
+            yield pb.ModelStreamInferResponse(infer_response=message(ANSWER))
 
     def refuse(context):
         words = REFUSAL if asked.how == "words" else "Socket closed"
@@ -104,9 +112,9 @@ def grpc_server(asked):
     server.stop(None).wait()
 
 
-def message(finish_reason):
+def message(values):
     answer = pb.ModelInferResponse()
-    for name, value in {**ANSWER, "finish_reason": finish_reason}.items():
+    for name, value in values.items():
         is_text = isinstance(value, str)
         answer.outputs.add(name=name, datatype="BYTES" if is_text else "INT32", shape=[1, 1])
         packed = struct.pack("<I", len(value)) + value.encode() if is_text else struct.pack("<i", value)

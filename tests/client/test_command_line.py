@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""python -m client, as a process: what it writes, and the code it ends with."""
+"""python -m llm_ensemble_client, as a process: its output and exit codes."""
 
 import json
 import os
@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from build_scripts.tritonserver import ROOT, free_ports
-from tests.asking import generate
+from serving.tritonserver import ROOT, free_ports
+from tests.asking import generate, triton_version
 from tests.client.refusing import Asked, http_server
 
 PROMPT = "The package manager"
@@ -20,7 +20,7 @@ FIVE = ("--max-tokens", "5")
 
 
 def command(*arguments, url):
-    return [sys.executable, "-m", "client", arguments[0], "--url", url, *arguments[1:]]
+    return [sys.executable, "-m", "llm_ensemble_client", arguments[0], "--url", url, *arguments[1:]]
 
 
 def run(*arguments, url, stdin=""):
@@ -66,7 +66,7 @@ def test_generate_writes_json(url, expected):
 @pytest.mark.parametrize(
     ("environ", "has_colours"), [({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False)]
 )
-def test_a_terminal_is_told_how_it_ended(url, expected, environ, has_colours):
+def test_a_terminal_shows_the_finish_reason_and_the_tokens(url, expected, environ, has_colours):
     ours, theirs = pty.openpty()
     asked = command("generate", PROMPT, *FIVE, "--stream", url=url)
     environ = {**{name: value for name, value in os.environ.items() if name != "NO_COLOR"}, **environ}
@@ -93,7 +93,7 @@ def test_exit_codes(url):
         assert run("generate", "x", "--no-retries", url=full).returncode == 4
 
 
-def test_a_server_of_another_kind(server):
+def test_another_kind_of_server_is_a_server_error(server):
     assert run("generate", "x", url=f"http://127.0.0.1:{server.ports.metrics}").returncode == 5
 
 
@@ -105,17 +105,18 @@ def test_status(server, url):
     assert done.returncode == 0
     limits = "at most 32 run and 256 wait, 512 tokens a sequence"
     assert done.stdout.startswith(
-        f"triton 2.51.0: ready\ndemo, int8, on openvino: 0 running, 0 waiting; {limits}\n\nmodel "
+        f"triton {triton_version(server)}: ready\n"
+        f"demo, fp16, on openvino: 0 running, 0 waiting; {limits}\n\nmodel "
     )
     said = json.loads(run("status", "--metrics-url", metrics, "--json", url=url).stdout)
     assert said["ready"] is True
     assert said["waiting"]["ensemble"] == 0
     assert said["engine"] == {
-        **{"engine": "openvino", "model": "demo", "precision": "int8", "instances": 1},
+        **{"engine": "openvino", "model": "demo", "precision": "fp16", "instances": 1},
         **{"running": 0, "waiting": 0, "max_batch_size": 32, "max_waiting": 256, "max_seq_len": 512},
     }
     blind = run("status", "--metrics-url", url, url=url)
-    assert (blind.returncode, blind.stdout.splitlines()[0]) == (0, "triton 2.51.0: ready")
+    assert (blind.returncode, blind.stdout.splitlines()[0]) == (0, f"triton {triton_version(server)}: ready")
 
 
 def test_chat_with_a_model_that_has_no_template(url):

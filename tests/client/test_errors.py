@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from build_scripts.tritonserver import free_ports
-from client import Client, InvalidRequest, Overloaded, ServerError, TimedOut, Unreachable
+from llm_ensemble_client import Client, InvalidRequest, Overloaded, ServerError, TimedOut, Unreachable
+from serving.tritonserver import free_ports
 from tests.asking import GrpcStream
 from tests.server.conftest import tapped_server
 
@@ -24,7 +24,7 @@ ONCE = {"retries": False}
 @pytest.mark.parametrize(
     ("field", "value"), [("max_tokens", 0), ("temperature", -1.0), ("min_tokens", -5), ("bad_words", ["x"])]
 )
-def test_what_the_server_refuses_is_the_caller_s_fault(way, server, call, field, value):
+def test_an_invalid_field_raises_invalid_request(way, server, call, field, value):
     with pytest.raises(InvalidRequest, match=f"^{field}: ") as caught:
         getattr(way, call)(server, PROMPT, **{field: value})
     assert caught.value.field == field
@@ -38,14 +38,14 @@ def test_a_model_without_a_chat_template(way, server, call):
 
 
 @CALLS
-def test_a_full_server(way, quiet, call):
+def test_a_full_server_raises_overloaded(way, quiet, call):
     with Full(quiet), pytest.raises(Overloaded, match="^Exceeds maximum queue size: 4 running, 4 waiting"):
         getattr(way, call)(quiet.server, PROMPT, client=ONCE, **ASKED)
 
 
 @CALLS
 def test_retries_wait_for_a_full_server(way, quiet, call):
-    """Refused at least twice: the first pauses are at most 0.2 and 0.4 s, and it is full for a second."""
+    """Rejected at least twice: the first pauses are at most 0.2 and 0.4 s, and it is full for a second."""
     with Full(quiet, seconds=1.0):
         started = time.monotonic()
         assert getattr(way, call)(quiet.server, PROMPT, max_tokens=3)
@@ -53,14 +53,14 @@ def test_retries_wait_for_a_full_server(way, quiet, call):
 
 
 @CALLS
-def test_nobody_there(way, call):
+def test_a_closed_port_raises_unreachable(way, call):
     port = free_ports().http
     with pytest.raises(Unreachable, match=str(port)):
         getattr(way, call)(f"{way.protocol}://127.0.0.1:{port}", PROMPT, client=ONCE)
 
 
 @CALLS
-def test_a_server_that_accepts_and_says_nothing(way, call):
+def test_a_server_that_never_responds_raises_timed_out(way, call):
     with socket.create_server(("127.0.0.1", 0)) as hung:
         url = f"{way.protocol}://127.0.0.1:{hung.getsockname()[1]}"
         started = time.monotonic()
@@ -71,7 +71,7 @@ def test_a_server_that_accepts_and_says_nothing(way, call):
 
 @pytest.fixture
 def doomed(tight, tmp_path):
-    """A tapped server of one's own, to stop, to break and to kill."""
+    """A tapped server for one test, to stop and to kill."""
     with tapped_server(tight, tmp_path, TAP_STEP_SECONDS=0.05) as doomed:
         yield doomed
 
@@ -106,7 +106,7 @@ def pulled(way, doomed, how):
 
 
 @CALLS
-def test_an_engine_that_died_is_the_server_s_fault(way, dying, call):
+def test_a_dead_engine_raises_server_error(way, dying, call):
     with pytest.raises(ServerError):
         getattr(way, call)(dying.server, PROMPT, client=ONCE, **ASKED)
 
@@ -119,10 +119,11 @@ def dying(tight, tmp_path_factory):
             list(stream.ask(text_input="x", request_id="die", stream=True, **ASKED))
         time.sleep(1)
         yield dying
+        dying.server.stop(0)  # with a dead stage 2.51.0 takes all of its exit timeout
 
 
 class Full:
-    """Eight streams that fill the slow server, until the block is left or for so many seconds."""
+    """Eight streams that fill the slow server, until the end of the block or for `seconds`."""
 
     def __init__(self, quiet, seconds=None):
         self._quiet, self._clients = quiet, Client(f"grpc://127.0.0.1:{quiet.server.ports.grpc}")

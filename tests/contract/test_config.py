@@ -8,8 +8,8 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from build_scripts.tritonserver import MODEL_REPOSITORY, ROOT
-from llm_ensemble.fields import FIELDS
+from llm_ensemble.contract.fields import FIELDS, NEVER_SENT, UNSERVED
+from serving.tritonserver import MODEL_REPOSITORY, ROOT
 
 STEPS = ["preprocessing", "tensorrt_llm", "postprocessing"]
 PYTHON = ["ensemble_unary", *STEPS]
@@ -83,20 +83,20 @@ def test_ensemble_unary_has_the_contract_of_the_ensemble():
 
 
 def test_the_fields_in_the_code_are_the_inputs_of_the_ensemble_and_of_preprocessing():
-    declared = {
-        name: (
-            model_config_pb2.DataType.Value(f"TYPE_{field.datatype}".replace("BYTES", "STRING")),
-            shape(field),
-        )
-        for name, field in FIELDS.items()
-    }
+    declared = {name: (datatype(field), (-1,) if field.many else (1,)) for name, field in FIELDS.items()}
+    declared |= {name: (datatype(unserved), unserved.dims) for name, unserved in UNSERVED.items()}
     for name in ("ensemble", "preprocessing"):
         assert tensors(config(name).input) == declared
         assert all(tensor.optional for tensor in config(name).input)
 
 
-def shape(field):
-    return (-1,) if field.many else (1,)
+def datatype(field):
+    return model_config_pb2.DataType.Value(f"TYPE_{field.datatype}".replace("BYTES", "STRING"))
+
+
+def test_the_outputs_of_nvidia_s_ensemble_may_be_named():
+    """Those that never come are declared, or Triton would refuse the name before a model sees the request."""
+    assert NEVER_SENT.keys() | {"batch_index", "sequence_index"} <= tensors(config("ensemble").output).keys()
 
 
 def test_postprocessing_keeps_the_order_of_a_stream():
@@ -117,22 +117,33 @@ def test_an_adapter_is_some_40_lines(name):
 
 
 def sources():
-    yield from (ROOT / "llm_ensemble").rglob("*.py")
-    yield from (ROOT / "build_scripts").rglob("*.py")
-    yield from (ROOT / "client").rglob("*.py")
+    for package in ("llm_ensemble", "build_scripts", "serving", "client", "benchmarks"):
+        yield from (ROOT / package).rglob("*.py")
 
 
-def test_two_modules_speak_pb_utils():
+def test_three_modules_speak_pb_utils():
     speakers = [path for path in sources() if "import triton_python_backend_utils" in path.read_text()]
-    assert sorted(path.name for path in speakers) == ["triton.py", "triton_unary.py"]
+    assert sorted(path.name for path in speakers) == ["byte_tensors.py", "stages.py", "unary_stage.py"]
 
 
-@pytest.mark.parametrize("path", [*sources()], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*sources()], ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_files_and_functions_stay_small(path):
     text = path.read_text()
     assert len(text.splitlines()) <= 260
-    functions = [
-        n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
-    lengths = {f.name: f.end_lineno - f.lineno + 1 for f in functions}
-    assert [name for name, length in lengths.items() if length > 50] == []
+    assert [name for name, length in functions_of(ast.parse(text)) if length > 50] == []
+
+
+def functions_of(node, inside=""):
+    """Yield the qualified name and the lines of each function below a node."""
+    for child in ast.iter_child_nodes(node):
+        name = inside
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            name = f"{inside}.{child.name}".removeprefix(".")
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield name, child.end_lineno - child.lineno + 1
+        yield from functions_of(child, name)
+
+
+def test_of_two_functions_of_one_name_both_are_seen():
+    code = "class A:\n def f(): pass\nclass B:\n async def f():\n  def g(): pass\nif 1:\n def f(): pass"
+    assert [*functions_of(ast.parse(code))] == [("A.f", 1), ("B.f", 2), ("B.f.g", 1), ("f", 1)]

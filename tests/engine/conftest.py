@@ -1,29 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines of both kinds in this process, and the fake tensorrt_llm by itself."""
+"""Engines of every kind of this environment in this process, and the fake tensorrt_llm alone."""
 
 import importlib
+import os
+from pathlib import Path
 
-import numpy as np
-import openvino as ov
-import openvino_genai as genai
 import pytest
 
-from llm_ensemble.engines.base import load_engine
 from llm_ensemble.manifest import read_manifest
-from llm_ensemble.settings import Settings
+from tests.engine.submitted import loaded
 from tests.fake_engine import fake_engine
 from tests.fakes import tensorrt_llm_imported, write_engine
 from tests.fakes.asking import PROMPT
 
 
+@pytest.fixture(scope="module", autouse=True)
+def environment():
+    """Restore the environment: the tensorrt_llm engine changes that of its process, here of all tests."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="module")
 def kind(request):
-    """Which engine; OpenVINO's, where a test does not say."""
+    """Name the engine kind; openvino unless a test sets another."""
     return getattr(request, "param", "openvino")
 
 
 @pytest.fixture(scope="module")
-def engine_dir(kind, demo_engine, tmp_path_factory, request):
+def engine_dir(kind, tmp_path_factory, request):
+    if kind == "vllm":
+        return Path(os.environ["TESTED_ENGINE_DIR"])
+    demo_engine = request.getfixturevalue("demo_engine")
     if kind == "openvino":
         return demo_engine
     request.getfixturevalue("tensorrt_llm")
@@ -37,11 +47,11 @@ def manifest(engine_dir):
 
 @pytest.fixture
 def start(engine_dir, manifest):
-    """Start an engine; all that were started are closed in the end."""
+    """Start an engine, which is closed after the test."""
     engines = []
 
     def start(manifest=manifest, max_waiting=256, engine_dir=engine_dir):
-        engines.append(load_engine(manifest, Settings(engine_dir=engine_dir, max_waiting=max_waiting)))
+        engines.append(loaded(engine_dir, manifest, max_waiting))
         return engines[-1]
 
     yield start
@@ -51,7 +61,7 @@ def start(engine_dir, manifest):
 
 @pytest.fixture(scope="module")
 def engine(engine_dir, manifest):
-    engine = load_engine(manifest, Settings(engine_dir=engine_dir))
+    engine = loaded(engine_dir, manifest)
     yield engine
     engine.close()
 
@@ -64,7 +74,7 @@ def tensorrt_llm():
 
 @pytest.fixture(scope="module")
 def start_llm(tensorrt_llm, demo_engine, tmp_path_factory):
-    """Start an LLM on an engine of its own; the names in `built` go to its build_config."""
+    """Start an LLM on a new engine; `built` goes to its build_config."""
     llms = []
 
     def start_llm(built=None, **arguments):
@@ -94,11 +104,17 @@ def params(tensorrt_llm):
 
 @pytest.fixture(scope="module")
 def greedy(demo_engine):
-    """OpenVINO GenAI's own greedy ids for the prompt."""
+    """Return the greedy ids of OpenVINO GenAI for the prompt."""
+    import numpy as np
+    import openvino as ov
+    import openvino_genai as genai
+
+    from llm_ensemble.engines.openvino.pipeline import EXACT
+
     folder = demo_engine / "engine"
     scheduler = genai.SchedulerConfig()
     scheduler.num_kv_blocks = 32
-    pipeline = genai.ContinuousBatchingPipeline(folder, genai.Tokenizer(folder), scheduler, "CPU")
+    pipeline = genai.ContinuousBatchingPipeline(folder, genai.Tokenizer(folder), scheduler, "CPU", **EXACT)
     config = genai.GenerationConfig()
     config.max_new_tokens, config.ignore_eos = 8, True
     handle = pipeline.add_request(1, ov.Tensor(np.array([PROMPT], dtype=np.int64)), config)

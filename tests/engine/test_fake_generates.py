@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fake of tensorrt_llm computes, and what it computes comes back the way 1.2.1 hands it out."""
+"""The fake of tensorrt_llm computes tokens and returns them as 1.2.1 does."""
 
 import asyncio
 import importlib
@@ -28,7 +28,7 @@ def test_a_stream_grows_by_its_diffs_in_one_object(llm, params, greedy):
     assert diffs == greedy
 
 
-def test_a_plain_request_has_one_step(llm, params):
+def test_a_unary_request_has_one_response(llm, params):
     async def run():
         return [step.outputs[0].length async for step in llm.generate_async(PROMPT, params())]
 
@@ -100,7 +100,7 @@ def test_log_probabilities_need_the_constructor_and_the_engine(start_llm, params
 def test_the_check_goes_by_the_engines_beams_and_the_executor_by_the_runtimes(
     start_llm, tensorrt_llm, params
 ):
-    narrow = start_llm()  # max_beam_width is left out, and so is 1
+    narrow = start_llm()  # max_beam_width is left out, which makes it 1
     error = importlib.import_module("tensorrt_llm.executor.utils").RequestError
     with pytest.raises(error, match="beam width 2 exceeds the executor's 1"):
         finish(narrow, params(n=2, use_beam_search=True))
@@ -135,7 +135,7 @@ def test_without_end_id_or_with_other_ints_nothing_is_queued(llm, params):
         finish(llm, params(stop="ab"))
 
 
-def test_what_genai_cannot_is_refused_aloud(llm, params):
+def test_what_genai_does_not_support_is_refused(llm, params):
     for fields in ({"bad_token_ids": [5]}, {"logprobs": 2}, {"top_p_decay": 0.5}, {"temperature": 0.7}):
         with pytest.raises(NotImplementedError):
             finish(llm, params(**fields))
@@ -163,7 +163,7 @@ def checkpoint(tmp_path, demo_engine, monkeypatch):
     return tmp_path
 
 
-def test_the_pytorch_backend_generates_and_tells_its_load_when_asked(
+def test_the_pytorch_backend_generates_and_has_statistics_if_they_are_enabled(
     tensorrt_llm, checkpoint, params, greedy
 ):
     for enabled in (False, True):

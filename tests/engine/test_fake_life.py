@@ -44,7 +44,7 @@ def test_a_waiting_request_can_be_aborted(llm, params):
     assert asyncio.run(run()) == ["cancelled"] * 8
 
 
-def test_no_more_than_max_batch_size_run_and_all_wait(start_llm, params, monkeypatch):
+def test_no_more_than_max_batch_size_run_and_the_others_wait(start_llm, params, monkeypatch):
     llm = start_llm()
     monkeypatch.setenv("FAKE_TRTLLM_STEP_SECONDS", "0.01")
     assert llm.get_stats(timeout=5) == []  # at once: nothing was submitted
@@ -90,7 +90,7 @@ def test_another_exception_is_the_end_of_the_llm(start_llm, params, monkeypatch)
     llm.shutdown()
 
 
-def test_a_silent_death_tells_only_the_request_that_brought_it(start_llm, params, monkeypatch):
+def test_a_silent_death_reaches_only_the_request_that_caused_it(start_llm, params, monkeypatch):
     monkeypatch.setenv("FAKE_TRTLLM_DIE_TOKEN", str(DIE))
     monkeypatch.setenv("FAKE_TRTLLM_DIE_SILENT", "1")
     llm = start_llm()

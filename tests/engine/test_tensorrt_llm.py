@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The traps of TensorRT-LLM 1.2.1, each on its strict fake; test_every_engine.py has what all engines do."""
+"""Surprising behaviour of TensorRT-LLM 1.2.1, on the strict fake; test_every_engine.py has the rest."""
 
 import json
 import logging
@@ -7,27 +7,23 @@ import logging
 import numpy as np
 import pytest
 
-from llm_ensemble.engines.base import load_engine
-from llm_ensemble.engines.gpus import claim_gpus
-from llm_ensemble.engines.tensorrt_llm_api import llm_arguments, sampling_params
+from llm_ensemble.contract.sampling import Sampling
+from llm_ensemble.engines.tensorrt_llm.api import llm_arguments, sampling_params
+from llm_ensemble.engines.tensorrt_llm.gpus import claim_gpus
+from llm_ensemble.engines.tensorrt_llm.settings import TensorRtLlmSettings
 from llm_ensemble.errors import EngineDirectoryError, EngineError, RequestError
 from llm_ensemble.manifest import read_manifest
-from llm_ensemble.sampling import Sampling
-from llm_ensemble.settings import GpuSettings, Settings
-from tests.engine.asked import PROMPT, Asked, changed
+from tests.engine.submitted import PROMPT, Submitted, changed, loaded
 from tests.fake_engine import fake_checkpoint, fake_engine
 from tests.waiting import wait_for
 
-DIE, FAIL = 4000, 4001  # token ids of prompts that the fake treats so
+DIE, FAIL = 4000, 4001  # token ids that make the fake do so
+OFFLINE = {"TRTLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
 @pytest.fixture(scope="module")
 def kind():
     return "tensorrt_llm"
-
-
-def loaded(folder):
-    return load_engine(read_manifest(folder), Settings(engine_dir=folder))
 
 
 @pytest.fixture
@@ -36,22 +32,22 @@ def checkpoint(engine_dir, demo_engine, tmp_path, monkeypatch):
     return fake_checkpoint(demo_engine, tmp_path / "checkpoint")
 
 
-def test_beam_width_and_tokens_a_step_are_the_engine_s_and_not_the_library_s_defaults(engine_dir, manifest):
-    """Left out they become 1 and 8,192, whatever the engine was built with."""
-    arguments = llm_arguments(engine_dir, manifest, GpuSettings())
+def test_beam_width_and_tokens_per_step_are_the_engine_s_and_not_the_library_s_defaults(engine_dir, manifest):
+    """By default they are 1 and 8,192, whatever the engine was built with."""
+    arguments = llm_arguments(engine_dir, manifest, TensorRtLlmSettings())
     assert (arguments["max_beam_width"], arguments["max_num_tokens"]) == (8, 256)
 
 
-def test_a_beam_search_gives_its_beams_once_whole(engine):
-    """Every response has all of every beam, and until the last they may be others."""
-    came = Asked(engine, 1, max_tokens=12, beam_width=6, num_return_sequences=3).rest()
-    assert [(tokens.index, len(tokens.token_ids), tokens.finish) for tokens in came] == [
+def test_a_beam_search_delivers_its_beams_whole_and_once(engine):
+    """Every response has all of every beam, and until the last one beams may change."""
+    received = Submitted(engine, 1, max_tokens=12, beam_width=6, num_return_sequences=3).rest()
+    assert [(tokens.index, len(tokens.token_ids), tokens.finish) for tokens in received] == [
         (index, 12, "length") for index in range(3)
     ]
-    assert len({tuple(tokens.token_ids) for tokens in came}) == 3
+    assert len({tuple(tokens.token_ids) for tokens in received}) == 3
 
 
-def test_parallelism_is_the_engine_s_and_a_rank_that_is_missing_is_told(demo_engine, tmp_path, engine_dir):
+def test_parallelism_is_the_engine_s_and_a_missing_rank_file_is_an_error(demo_engine, tmp_path, engine_dir):
     folder = fake_engine(demo_engine, tmp_path / "two", ranks=2)
     loaded(folder).close()
     (folder / "engine/rank1.engine").unlink()
@@ -59,9 +55,9 @@ def test_parallelism_is_the_engine_s_and_a_rank_that_is_missing_is_told(demo_eng
         loaded(folder)
 
 
-def test_the_checkpoint_s_backend_is_told_the_parallelism_and_its_limits(checkpoint):
+def test_the_pytorch_backend_gets_the_parallelism_and_the_limits(checkpoint):
     manifest = changed(read_manifest(checkpoint), tensor_parallel=2)
-    arguments = llm_arguments(checkpoint, manifest, GpuSettings(attention_backend="FLASHINFER"))
+    arguments = llm_arguments(checkpoint, manifest, TensorRtLlmSettings(attention_backend="FLASHINFER"))
     assert (arguments["tensor_parallel_size"], arguments["max_batch_size"]) == (2, 32)
     assert (arguments["attn_backend"], arguments["max_seq_len"]) == ("FLASHINFER", 512)
 
@@ -69,37 +65,37 @@ def test_the_checkpoint_s_backend_is_told_the_parallelism_and_its_limits(checkpo
 def test_a_checkpoint_is_served_and_has_log_probabilities_and_statistics(checkpoint, monkeypatch):
     monkeypatch.setenv("FAKE_TRTLLM_STEP_SECONDS", "0.005")
     engine = loaded(checkpoint)
-    asked = Asked(engine, 1, max_tokens=450, log_probs=True)
+    submitted = Submitted(engine, 1, max_tokens=450, log_probs=True)
     wait_for(lambda: engine.stats().kv_cache_usage > 0)
-    came = asked.rest()
-    assert sum(len(tokens.log_probs) for tokens in came) == 450
+    received = submitted.rest()
+    assert sum(len(tokens.log_probs) for tokens in received) == 450
     engine.close()
 
 
 @pytest.mark.parametrize(
     "setting", ["repetition_penalty", "presence_penalty", "frequency_penalty", "bad_words"]
 )
-def test_what_the_pytorch_backend_has_not_is_refused_by_name(checkpoint, setting):
+def test_fields_that_the_pytorch_backend_does_not_support_are_refused_by_name(checkpoint, setting):
     engine = loaded(checkpoint)
     with pytest.raises(RequestError, match=f"^{setting}: the tensorrt_llm engine's PyTorch backend has none"):
-        Asked(engine, 1, **{setting: [[5]] if setting == "bad_words" else 1.5})
+        Submitted(engine, 1, **{setting: [[5]] if setting == "bad_words" else 1.5})
     engine.close()
 
 
-def test_every_request_says_what_ends_it_since_without_a_tokenizer_nothing_else_does(engine_dir):
+def test_every_request_has_its_end_tokens_since_there_is_no_tokenizer(engine_dir):
     ends = [sampling_params(Sampling(max_tokens=5, end_ids=end_ids)) for end_ids in ([], [7], [7, 8, 9])]
     assert [(one.end_id, one.stop_token_ids) for one in ends] == [(-1, None), (7, None), (7, [8, 9])]
     assert {one.pad_id for one in ends} == {0, 7}
 
 
 def test_further_end_tokens_end_a_text_and_are_no_part_of_it(engine):
-    greedy = Asked(engine, 1, max_tokens=3).ids()
-    came = Asked(engine, 1, end_ids=[4095, greedy[2]]).rest()
-    assert [token for tokens in came for token in tokens.token_ids] == greedy[:2]
-    assert came[-1].finish == "stop"
+    greedy = Submitted(engine, 1, max_tokens=3).ids()
+    received = Submitted(engine, 1, end_ids=[4095, greedy[2]]).rest()
+    assert [token for tokens in received for token in tokens.token_ids] == greedy[:2]
+    assert received[-1].finish == "stop"
 
 
-def test_greedy_is_asked_for_by_leaving_the_choice_out(engine_dir):
+def test_greedy_requests_have_no_sampling_fields(engine_dir):
     params = sampling_params(Sampling(max_tokens=5, temperature=0.5, top_k=3))
     assert (params.temperature, params.top_k, params.top_p, params.seed) == (None,) * 4
     params = sampling_params(Sampling(max_tokens=5, greedy=False, temperature=0.5, min_p=0.1, seed=2**64 - 1))
@@ -116,21 +112,21 @@ def test_penalties_reach_the_library_by_name(engine_dir):
 
 
 def test_a_text_may_end_before_its_first_token_though_the_library_s_default_is_one(engine, engine_dir):
-    (first,) = Asked(engine, 1, max_tokens=1).ids()
-    (came,) = Asked(engine, 1, end_ids=[first]).rest()
-    assert (came.token_ids, came.finish) == ([], "stop")
+    (first,) = Submitted(engine, 1, max_tokens=1).ids()
+    (received,) = Submitted(engine, 1, end_ids=[first]).rest()
+    assert (received.token_ids, received.finish) == ([], "stop")
 
 
 @pytest.mark.parametrize("kept", ["0", "1"])
 def test_an_end_token_is_no_text_whether_the_library_leaves_it_in_or_not(engine, monkeypatch, kept):
-    greedy = Asked(engine, 1, max_tokens=3).ids()
+    greedy = Submitted(engine, 1, max_tokens=3).ids()
     monkeypatch.setenv("FAKE_TRTLLM_KEEP_END_TOKEN", kept)
-    came = Asked(engine, 1, end_ids=[greedy[2]], log_probs=True).rest()
-    assert [token for tokens in came for token in tokens.token_ids] == greedy[:2]
-    assert sum(len(tokens.log_probs) for tokens in came) == 2
+    received = Submitted(engine, 1, end_ids=[greedy[2]], log_probs=True).rest()
+    assert [token for tokens in received for token in tokens.token_ids] == greedy[:2]
+    assert sum(len(tokens.log_probs) for tokens in received) == 2
 
 
-def test_bad_words_of_several_tokens_go_in_beside_the_public_ways(engine_dir):
+def test_bad_words_of_several_tokens_are_passed_by_a_private_field(engine_dir):
     """The library reads the private list only when `bad` is not None."""
     params = sampling_params(Sampling(max_tokens=5, bad_words=[[5], [6, 7]]))
     assert params._bad_word_ids == [[5], [6, 7]]
@@ -138,8 +134,8 @@ def test_bad_words_of_several_tokens_go_in_beside_the_public_ways(engine_dir):
 
 
 def test_a_prompt_reaches_the_library_as_python_s_own_ints(engine):
-    """read_engine_request makes them; of numpy's the library takes none, which ends that request alone."""
-    assert Asked(engine, 1, np.array([PROMPT])[0].tolist(), max_tokens=2).rest()[-1].finish == "length"
+    """read_engine_request makes them; the library refuses a request with numpy's."""
+    assert Submitted(engine, 1, np.array([PROMPT])[0].tolist(), max_tokens=2).rest()[-1].finish == "length"
 
 
 def test_log_probabilities_need_an_engine_with_logits_and_are_refused_by_name_elsewhere(
@@ -150,20 +146,20 @@ def test_log_probabilities_need_an_engine_with_logits_and_are_refused_by_name_el
     with pytest.raises(
         RequestError, match=r"^return_log_probs: this tensorrt_llm engine has no logits; build"
     ):
-        Asked(engine, 1, log_probs=True)
-    assert Asked(engine, 1, max_tokens=2).rest()[-1].finish == "length"
+        Submitted(engine, 1, log_probs=True)
+    assert Submitted(engine, 1, max_tokens=2).rest()[-1].finish == "length"
     engine.close()
     wanted = [
-        llm_arguments(one, manifest, GpuSettings())["gather_generation_logits"]
+        llm_arguments(one, manifest, TensorRtLlmSettings())["gather_generation_logits"]
         for one in (folder, engine_dir)
     ]
     assert wanted == [False, True], "only where it has them: it makes the engine run in this process"
 
 
 def test_log_probabilities_are_those_of_the_model_below(engine, demo_engine):
-    below = load_engine(read_manifest(demo_engine), Settings(engine_dir=demo_engine))
+    below = loaded(demo_engine)
     log_probs = [
-        [value for tokens in Asked(one, 1, log_probs=True).rest() for value in tokens.log_probs]
+        [value for tokens in Submitted(one, 1, log_probs=True).rest() for value in tokens.log_probs]
         for one in (below, engine)
     ]
     below.close()
@@ -172,7 +168,7 @@ def test_log_probabilities_are_those_of_the_model_below(engine, demo_engine):
 
 
 @pytest.mark.parametrize(
-    ("sampling", "told"),
+    ("sampling", "message"),
     [
         ({"beam_width": 2, "greedy": False}, "beam_width: the tensorrt_llm engine does not sample in a beam"),
         (
@@ -181,68 +177,68 @@ def test_log_probabilities_are_those_of_the_model_below(engine, demo_engine):
         ),
     ],
 )
-def test_what_it_cannot_do_is_refused_by_name(engine, sampling, told):
+def test_unsupported_fields_are_refused_by_name(engine, sampling, message):
     with pytest.raises(RequestError) as caught:
-        Asked(engine, 1, **sampling)
-    assert str(caught.value).startswith(told)
+        Submitted(engine, 1, **sampling)
+    assert str(caught.value).startswith(message)
     assert (engine.stats().running, engine.stats().waiting) == (0, 0)
 
 
-def test_of_several_sequences_each_has_its_end_though_only_the_last_is_told_why(engine):
-    """finish_reason is set with a request's very last response, on the sequence that this one is of."""
-    asked = {"greedy": False, "temperature": 1.5, "num_return_sequences": 4, "seed": 3}
-    ids = Asked(engine, 1, **asked).sequences()
-    came = Asked(engine, 1, **asked, end_ids=[ids[0][4]]).rest()
-    finish = {tokens.index: tokens.finish for tokens in came if tokens.finish}
-    assert finish[0] == "stop"
-    assert set(finish) == {0, 1, 2, 3}
+@pytest.mark.parametrize("last_alone", ["0", "1"])
+def test_each_of_several_sequences_has_its_end_and_its_finish_reason(engine, monkeypatch, last_alone):
+    """In 1.2.1 each has a finish reason as it ends; in a slightly older source only the last one."""
+    monkeypatch.setenv("FAKE_TRTLLM_TELLS_LAST_ALONE", last_alone)
+    sampling = {"greedy": False, "temperature": 1.5, "num_return_sequences": 4, "seed": 3}
+    ids = Submitted(engine, 1, **sampling).sequences()
+    end = ids[0][4]
+    received = Submitted(engine, 1, **sampling, end_ids=[end]).rest()
+    finish = {tokens.index: tokens.finish for tokens in received if tokens.finish}
+    assert finish == {index: "stop" if end in one else "length" for index, one in enumerate(ids)}
 
 
 def test_an_error_of_one_request_ends_it_alone(engine_dir, monkeypatch, caplog):
     monkeypatch.setenv("FAKE_TRTLLM_FAIL_TOKEN", str(FAIL))
     engine = loaded(engine_dir)
-    neighbour = Asked(engine, 1, max_tokens=50)
-    (failed,) = Asked(engine, 2, [*PROMPT, FAIL]).rest()
+    neighbour = Submitted(engine, 1, max_tokens=50)
+    (failed,) = Submitted(engine, 2, [*PROMPT, FAIL]).rest()
     assert isinstance(failed.error, EngineError)
     assert len(neighbour.ids()) == 50
     assert not engine.failed
-    assert Asked(engine, 3, max_tokens=2).rest()[-1].finish == "length"
+    assert Submitted(engine, 3, max_tokens=2).rest()[-1].finish == "length"
     engine.close()
 
 
 @pytest.mark.parametrize("silent", ["0", "1"])
-def test_any_other_error_is_the_engine_s_end_and_every_open_request_s(
-    engine_dir, monkeypatch, caplog, silent
-):
-    """With silent, the library tells the one request that brought it down, and nobody else."""
+def test_any_other_error_ends_the_engine_and_every_open_request(engine_dir, monkeypatch, caplog, silent):
+    """With silent, only the request that caused it gets the library's error."""
     monkeypatch.setenv("FAKE_TRTLLM_DIE_TOKEN", str(DIE))
     monkeypatch.setenv("FAKE_TRTLLM_DIE_SILENT", silent)
     engine = loaded(engine_dir)
-    open_ = [Asked(engine, i, max_tokens=400) for i in range(3)]
+    open_ = [Submitted(engine, i, max_tokens=400) for i in range(3)]
     open_[0].next()
-    open_.append(Asked(engine, 9, [*PROMPT, DIE]))
+    open_.append(Submitted(engine, 9, [*PROMPT, DIE]))
     assert all(isinstance(one.rest()[-1].error, EngineError) for one in open_)
     assert engine.failed
     with pytest.raises(EngineError, match="the engine failed"):
-        Asked(engine, 10)
+        Submitted(engine, 10)
     assert "the engine failed; every open request ends" in caplog.text
     assert (engine.stats().running, engine.stats().waiting) == (0, 0)
     engine.close()
 
 
-def test_aborting_a_request_that_has_just_ended_disturbs_nothing(engine, caplog):
+def test_aborting_a_request_that_has_just_ended_is_harmless(engine, caplog):
     caplog.set_level(logging.WARNING)
     for number in range(20):
-        asked = Asked(engine, number, max_tokens=2)
-        asked.next()
+        submitted = Submitted(engine, number, max_tokens=2)
+        submitted.next()
         engine.abort(number)
-        assert asked.rest()[-1].finish in ("length", "cancelled")
+        assert submitted.rest()[-1].finish in ("length", "cancelled")
     assert (engine.stats().running, engine.stats().waiting) == (0, 0)
 
 
-def test_a_prompt_longer_than_a_step_is_read_in_pieces(engine):
+def test_a_prompt_longer_than_a_step_is_prefilled_in_chunks(engine):
     """Without chunked prefill the library would refuse it."""
-    assert Asked(engine, 1, [0, *range(300, 700)], max_tokens=2).rest()[-1].finish == "length"
+    assert Submitted(engine, 1, [0, *range(300, 700)], max_tokens=2).rest()[-1].finish == "length"
 
 
 def test_settings_become_the_library_s_objects(engine_dir, monkeypatch):
@@ -266,7 +262,7 @@ def test_settings_become_the_library_s_objects(engine_dir, monkeypatch):
     assert seen["enable_chunked_prefill"] is False
 
 
-def test_the_config_that_cannot_be_read_is_told_before_anything_is_imported(
+def test_a_config_that_cannot_be_read_is_an_error_before_anything_is_imported(
     engine_dir, demo_engine, tmp_path
 ):
     folder = fake_engine(demo_engine, tmp_path / "engine")
@@ -276,15 +272,26 @@ def test_the_config_that_cannot_be_read_is_told_before_anything_is_imported(
 
 
 def test_a_process_sees_the_gpus_of_its_group_and_is_no_rank_of_another_job():
-    settings = GpuSettings(gpu_groups=((0, 1), (2, 3)))
+    settings = TensorRtLlmSettings(gpu_groups=((0, 1), (2, 3)))
     job = {"OMPI_COMM_WORLD_RANK": "1", "PMIX_RANK": "1", "PMI_SIZE": "2", "OMPI_MCA_orte_hnp_uri": "x"}
     kept = {"OMPI_MCA_coll_hcoll_enable": "0", "PMIX_MCA_gds": "hash", "OMPI_ALLOW_RUN_AS_ROOT": "1"}
     environ = {**job, **kept}
     claim_gpus(settings, 1, environ)
-    assert environ == {**kept, "CUDA_VISIBLE_DEVICES": "2,3"}
+    assert environ == {**kept, **OFFLINE, "CUDA_VISIBLE_DEVICES": "2,3", "TRTLLM_VISIBLE_DEVICES": "2,3"}
     environ = {"CUDA_VISIBLE_DEVICES": "4,5,6,GPU-7"}
     claim_gpus(settings, 1, environ)
-    assert environ == {"CUDA_VISIBLE_DEVICES": "6,GPU-7"}
-    environ = {}
-    claim_gpus(GpuSettings(), 0, environ)
-    assert environ == {}
+    visible = {"CUDA_VISIBLE_DEVICES": "6,GPU-7", "TRTLLM_VISIBLE_DEVICES": "6,GPU-7"}
+    assert environ == {**OFFLINE, **visible}
+
+
+def test_a_serving_process_sends_no_usage_reports_and_uses_no_hub():
+    environ = {"HF_HUB_OFFLINE": "0"}
+    claim_gpus(TensorRtLlmSettings(), 0, environ)
+    assert environ == OFFLINE
+
+
+@pytest.mark.parametrize("groups", [(), ((0, 1), (2, 3))])
+def test_the_library_gets_the_number_of_its_gpus(engine_dir, checkpoint, groups):
+    for folder in (engine_dir, checkpoint):
+        arguments = llm_arguments(folder, read_manifest(folder), TensorRtLlmSettings(gpu_groups=groups))
+        assert arguments.get("gpus_per_node") == (2 if groups else None)

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from build_scripts.build import build
-from build_scripts.build_error import BuildError
-from build_scripts.order import Order
+from build_scripts.errors import BuildError
+from build_scripts.options import BuildOptions
 from build_scripts.progress import Progress
 
 if __name__ == "__main__":
@@ -22,7 +22,7 @@ if __name__ == "__main__":
         engine = engines / f"{family}-{precision}"
         progress = Progress(total=5)
         try:
-            build(Order(str(checkpoints / family), engine, precision, 128), progress)
+            build(BuildOptions(str(checkpoints / family), engine, precision, 128), progress)
         except BuildError as error:
             engine.with_suffix(".txt").write_text(str(error))
         progress.drop_log()

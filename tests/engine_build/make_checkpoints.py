@@ -88,7 +88,7 @@ def gemma_tokenizer(folder: Path) -> None:
 
 
 def qwen_tokenizer(folder: Path) -> None:
-    """With the chat template in its own file, and truncation left on by whoever trained it."""
+    """With the chat template in its own file, and truncation left on from training."""
     model = json.loads(byte_level(["<|endoftext|>", "<|im_end|>"]).to_str())["model"]
     tokenizer = Qwen2Tokenizer(
         model["vocab"], [tuple(pair) for pair in model["merges"]], eos_token="<|im_end|>"

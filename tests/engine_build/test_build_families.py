@@ -9,6 +9,7 @@ import openvino_genai
 import pytest
 from tokenizers import Tokenizer
 
+from llm_ensemble.engines.openvino.pipeline import EXACT
 from llm_ensemble.manifest import read_manifest, tokenizer_sha256
 
 FAMILIES = ("opt", "llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3")
@@ -38,7 +39,7 @@ def greedy(engine_dir, prompts, new_tokens) -> list[list[int]]:
     scheduler = openvino_genai.SchedulerConfig()
     scheduler.cache_size = 1
     pipeline = openvino_genai.ContinuousBatchingPipeline(
-        folder, openvino_genai.Tokenizer(folder), scheduler, "CPU", INFERENCE_PRECISION_HINT="f32"
+        folder, openvino_genai.Tokenizer(folder), scheduler, "CPU", **EXACT
     )
     config = openvino_genai.GenerationConfig()
     config.max_new_tokens = new_tokens

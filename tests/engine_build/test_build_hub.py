@@ -19,7 +19,7 @@ TOKEN = "hf_a-token"
 
 
 class Hub(http.server.ThreadingHTTPServer):
-    """Serves one folder as `makers/opt-tiny`, and as `makers/gated` to whoever brings the token."""
+    """Serves one folder as `makers/opt-tiny`, and as `makers/gated` to requests with the token."""
 
     def __init__(self, folder):
         super().__init__(("127.0.0.1", 0), Answer)
@@ -173,11 +173,11 @@ def test_a_gated_model_is_refused_with_what_to_do_and_opened_by_the_token(from_h
 
 
 def test_a_hub_that_cannot_be_reached_is_said_in_one_line(from_hub):
-    assert_refused(from_hub(model=OPEN, env={"HF_ENDPOINT": "http://127.0.0.1:9"}), "no hub to be reached")
+    assert_refused(from_hub(model=OPEN, env={"HF_ENDPOINT": "http://127.0.0.1:9"}), "hub cannot be reached")
 
 
 def test_a_hub_that_is_switched_off_is_said_in_one_line(from_hub):
-    assert_refused(from_hub(model=OPEN, env={"HF_HUB_OFFLINE": "1"}), "no hub to be reached")
+    assert_refused(from_hub(model=OPEN, env={"HF_HUB_OFFLINE": "1"}), "hub cannot be reached")
 
 
 def test_a_wrong_token_is_named(from_hub):

@@ -76,7 +76,7 @@ def test_a_batch_of_nothing_is_refused(build, opt, tmp_path):
     assert_refused(build(model=opt, output=tmp_path / "engine", max_batch_size=0), "--max-batch-size 0")
 
 
-def test_an_output_that_is_somebody_elses_folder_is_left_alone(build, opt, tmp_path):
+def test_an_output_folder_that_is_no_engine_directory_is_left_alone(build, opt, tmp_path):
     precious = tmp_path / "documents"
     precious.mkdir()
     (precious / "manifest.json").write_text('{"name": "a web application"}')

@@ -2,6 +2,7 @@
 """Single steps of a build, where they need no torch: they run right here."""
 
 import itertools
+import json
 import math
 import subprocess
 import sys
@@ -11,14 +12,15 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from build_scripts.build_error import BuildError
-from build_scripts.compress import group_size
+from benchmarks.perplexity import measure, surprise, windows
+from build_scripts.errors import BuildError
 from build_scripts.fetch import wanted_files
-from build_scripts.ir import CausalModel
-from build_scripts.order import Order
-from build_scripts.perplexity import measure, surprise, windows
-from build_scripts.tokenizer import match_special_tokens
-from build_scripts.verify import logits_distance, verify
+from build_scripts.openvino.compress import group_size
+from build_scripts.openvino.limits import cpu_limits
+from build_scripts.openvino.openvino_model import CausalModel
+from build_scripts.openvino.verify import logits_distance, verify
+from build_scripts.options import BuildOptions
+from build_scripts.tokenizer import match_special_tokens, write_names_of_4
 from tests.build_environment import ROOT
 
 WORDS = {"<unk>": 0, "<s>": 1, "</s>": 2, "a": 3, "b": 4}
@@ -53,6 +55,36 @@ def test_a_tokenizer_that_reads_the_text_itself_in_another_way_is_refused_with_t
 def test_special_tokens_that_come_with_some_texts_only_are_refused():
     with pytest.raises(BuildError, match="cannot be served"):
         match_special_tokens(words_tokenizer(), {"a b": [1, 3, 4], "b": [4]})
+
+
+def test_the_tokenizer_s_folder_has_the_names_of_transformers_4(tmp_path):
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(
+        '{"tokenizer_class": "TokenizersBackend", "extra_special_tokens": ["<a>"], "bos_token": "é"}'
+    )
+    write_names_of_4(path)
+    assert json.loads(path.read_text()) == {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "additional_special_tokens": ["<a>"],
+        "bos_token": "é",
+    }
+
+
+def test_other_names_and_named_special_tokens_stay(tmp_path):
+    path = tmp_path / "tokenizer_config.json"
+    config = {"tokenizer_class": "LlamaTokenizer", "extra_special_tokens": {"image_token": "<image>"}}
+    path.write_text(json.dumps(config))
+    write_names_of_4(path)
+    assert json.loads(path.read_text()) == config
+
+
+def test_no_built_tokenizer_has_a_name_that_transformers_5_alone_knows(built):
+    configs = [
+        json.loads(path.read_text()) for path in built.engines.glob("*/tokenizer/tokenizer_config.json")
+    ]
+    assert configs
+    assert "TokenizersBackend" not in {config["tokenizer_class"] for config in configs}
+    assert not any(isinstance(config.get("extra_special_tokens"), list) for config in configs)
 
 
 def test_of_a_hub_repository_one_set_of_weights_is_fetched():
@@ -93,12 +125,16 @@ def test_int4_groups_divide_every_width_or_the_model_is_refused():
         group_size({"hidden_size": 60, "intermediate_size": 100, "num_attention_heads": 4})
 
 
+def limits(positions, **options):
+    return cpu_limits(BuildOptions("m", Path("e"), **options), positions)
+
+
 def test_limits_follow_the_model_and_stay_useful_where_it_is_tiny():
-    usual = Order("m", Path("e")).limits(positions=4096)
-    assert (usual.max_batch_size, usual.max_seq_len, usual.max_input_len) == (32, 2048, 2047)
-    assert Order("m", Path("e")).limits(positions=512).max_seq_len == 512
-    assert Order("m", Path("e"), max_seq_len=4096).limits(positions=4096).max_seq_len == 4096
-    assert Order("m", Path("e"), max_batch_size=1000).limits(positions=64).max_num_tokens == 1000
+    default = limits(4096)
+    assert (default.max_batch_size, default.max_seq_len, default.max_input_len) == (32, 2048, 2047)
+    assert limits(512).max_seq_len == 512
+    assert limits(4096, max_seq_len=4096).max_seq_len == 4096
+    assert limits(64, max_batch_size=1000).max_num_tokens == 1000
 
 
 def test_the_distance_of_logits_counts_shape_and_not_a_constant():
@@ -153,7 +189,7 @@ def test_perplexity_is_that_of_the_logits_one_token_at_a_time(built):
 def test_a_long_text_is_scored_whole_and_the_table_shows_each_engine(built, tmp_path):
     (tmp_path / "text").write_text("a fox runs away, 日本\n" * 60)
     engines = [built.engine("opt", precision) for precision in ("fp32", "int8")]
-    command = [sys.executable, "-m", "build_scripts.perplexity", *engines, "--text", tmp_path / "text"]
+    command = [sys.executable, "-m", "benchmarks.perplexity", *engines, "--text", tmp_path / "text"]
     table = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert table.returncode == 0, table.stderr
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.stdout.splitlines()]
@@ -164,7 +200,7 @@ def test_a_long_text_is_scored_whole_and_the_table_shows_each_engine(built, tmp_
 
 
 def test_perplexity_of_what_is_no_engine_directory_is_one_line(tmp_path):
-    command = [sys.executable, "-m", "build_scripts.perplexity", tmp_path, "--text", __file__]
+    command = [sys.executable, "-m", "benchmarks.perplexity", tmp_path, "--text", __file__]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 1
     assert len(result.stderr.splitlines()) == 1

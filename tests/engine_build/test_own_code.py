@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from build_scripts.order import Order, parse
+from build_scripts.command_line import parse
+from build_scripts.options import BuildOptions
 from tests.build_environment import ROOT, run_in_build_environment
 
 TOKENIZER = """
@@ -31,9 +32,10 @@ class OwnModel(LlamaForCausalLM):
 UNASKED = """
 import sys
 from pathlib import Path
-from build_scripts import build, checkpoint, order, progress
-checkpoint.refuse_own_code = lambda source: None
-build.build(order.Order(sys.argv[1], Path(sys.argv[2])), progress.Progress(total=5))
+from build_scripts import options as order
+from build_scripts import build, checkpoint, progress
+checkpoint.refuse_remote_code = lambda source: None
+build.build(order.BuildOptions(sys.argv[1], Path(sys.argv[2])), progress.Progress(total=5))
 """
 
 
@@ -82,7 +84,7 @@ def assert_refused(result, *classes):
 
 
 def test_nothing_is_trusted_unless_it_is_said():
-    assert not Order("m", ROOT).trust_remote_code
+    assert not BuildOptions("m", ROOT).trust_remote_code
     assert not parse(["--model", "m", "--output", "e"]).trust_remote_code
     assert parse(["--model", "m", "--output", "e", "--trust-remote-code"]).trust_remote_code
 
@@ -136,6 +138,21 @@ def test_trusted_code_runs_in_the_build_and_none_of_it_is_left_in_the_engine(bui
     assert own.have_run() == {"own_tokenizer.py", "own_config.py", "own_model.py"}
     assert not list(engine.rglob("*.py"))
     assert not [path for path in engine.rglob("*.json") if "auto_map" in path.read_text()]
+
+
+def test_a_configuration_that_only_code_can_read_cannot_be_served_by_vllm(build, own, tmp_path):
+    own.bring_model()
+    order = {"engine": "vllm", "model": own.folder, "output": tmp_path / "engine", "trust_remote_code": True}
+    change(own.folder / "config.json", model_type="of_one_s_own")
+    result = build(**order, env=own.environment)
+    assert result.returncode == 1
+    assert result.stderr == (
+        "build: llama has model type of_one_s_own, whose configuration only its own code can read, and "
+        "serving runs none: it cannot be served\n"
+    )
+    assert own.have_run() == set()
+    change(own.folder / "config.json", model_type="llama")
+    assert build(**order, env=own.environment).returncode == 0
 
 
 def test_code_for_what_a_build_does_not_load_is_no_reason_to_refuse(build, own, tmp_path):

@@ -1,29 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stand-ins for what cannot be had where this is developed."""
+"""Fakes of libraries that are not available where this is developed."""
 
 import contextlib
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+VERSION = "1.2.1"
+NEWER = "1.4.0rc1"  # the newest whose documentation was read
 
 
 @contextlib.contextmanager
-def tensorrt_llm_imported():
-    """Import the fake for a while: a process that is to look as if there were none can go on afterwards."""
+def tensorrt_llm_imported(version=VERSION):
+    """Import the fake inside the context; afterwards the process is as if it had never been imported."""
+    before = _take_modules()
+    environ = os.environ.get("FAKE_TRTLLM_VERSION")
     sys.path.insert(0, str(HERE))
+    os.environ["FAKE_TRTLLM_VERSION"] = version
     try:
         yield importlib.import_module("tensorrt_llm")
     finally:
+        os.environ.pop("FAKE_TRTLLM_VERSION", None)
+        if environ is not None:
+            os.environ["FAKE_TRTLLM_VERSION"] = environ
         sys.path.remove(str(HERE))
-        for name in [name for name in sys.modules if name.split(".")[0] == "tensorrt_llm"]:
-            del sys.modules[name]
+        _take_modules()
+        sys.modules.update(before)
+
+
+def _take_modules():
+    """Remove the fake's modules, so that they can be imported again; return them."""
+    names = [name for name in sys.modules if name.split(".")[0] == "tensorrt_llm"]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 def write_engine(folder: Path, openvino_ir: Path, mapping: dict | None = None, **build_config) -> Path:
-    """An engine directory as trtllm-build leaves it, less what nothing reads."""
+    """Write an engine directory as trtllm-build does, without what is never read; return it."""
     folder.mkdir(parents=True, exist_ok=True)
     pretrained = {"architecture": "OPTForCausalLM", "max_position_embeddings": 512, "mapping": mapping or {}}
     build = {

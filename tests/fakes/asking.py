@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asking an LLM of tensorrt_llm, each time in a loop of its own."""
+"""Requests to an LLM of tensorrt_llm, each with a new event loop."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ def finish(llm, params, prompt=PROMPT, **options):
 
 
 def stream(llm, params, prompt=PROMPT, at_step=lambda number, output: None):
-    """Each step's ids so far, and the output."""
+    """Return the ids so far at each step, and the output."""
 
     async def run():
         seen, output = [], llm.generate_async(prompt, params, streaming=True)

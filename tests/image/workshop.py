@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from build_scripts.tritonserver import ROOT
+from serving.tritonserver import ROOT
 
 BASE = "localhost/debian-bookworm"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llm-ensemble"

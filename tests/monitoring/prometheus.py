@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real Prometheus, with this repository's rules, scraping a server of a test."""
+"""The real Prometheus with this repository's rules, scraping a test's server."""
 
 import contextlib
 import os
@@ -12,25 +12,26 @@ import urllib.error
 import pytest
 import yaml
 
-from build_scripts.tritonserver import ROOT
-from monitoring.dashboard import ask
+from monitoring.dashboard import query_prometheus
+from serving.tritonserver import ROOT
+from tests.conftest import NO_PROMETHEUS
 
 MONITORING = ROOT / "monitoring"
 UNPACKED = ROOT / "build/prometheus/usr/bin"
 
 
 def find(program):
-    """prometheus or promtool. CI has them (.ci/run); elsewhere their tests may be skipped."""
+    """Return the path of prometheus or promtool, which `make test` gets; without it fail in CI, else skip."""
     found = shutil.which(program) or shutil.which(program, path=UNPACKED)
     if not found and os.environ.get("CI"):
         pytest.fail(f"no {program}: monitoring/get_prometheus.sh did not get it")
     if not found:
-        pytest.skip(f"no {program}: run monitoring/get_prometheus.sh (Debian)")
+        pytest.skip(f"{NO_PROMETHEUS} ({program})")
     return found
 
 
 def configuration(folder, metrics_port):
-    """prometheus.yml as it is committed, but for the target and the times: each second, alerts at once."""
+    """Write the committed prometheus.yml with another target, short intervals, and alerts without delay."""
     scraping = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
     scraping["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     (job,) = scraping["scrape_configs"]
@@ -46,7 +47,7 @@ def configuration(folder, metrics_port):
 
 @contextlib.contextmanager
 def scraping(folder, metrics_port):
-    """A Prometheus that scrapes each second; the root of its HTTP API."""
+    """Run a Prometheus that scrapes each second; yield the root of its HTTP API."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -69,15 +70,15 @@ def scraping(folder, metrics_port):
 
 def answers(url):
     try:
-        return ask(url, "query", query="1")
+        return query_prometheus(url, "query", query="1")
     except (urllib.error.URLError, ConnectionError):
         return None
 
 
-def until(condition, told, seconds=30):
-    """What a condition gives once it gives something."""
+def until(condition, describe, seconds=30):
+    """Return the first true value of a condition; fail with describe() when there is none in time."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
-        assert time.monotonic() < deadline, told()
+        assert time.monotonic() < deadline, describe()
         time.sleep(0.2)
     return value

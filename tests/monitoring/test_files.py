@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dashboard, rules and compose.yaml: each of them whole, and of one mind with the others."""
+"""Dashboard, rules and compose.yaml are complete and agree with each other."""
 
 import json
 import re
@@ -8,15 +8,15 @@ import subprocess
 import pytest
 import yaml
 
-from build_scripts.tritonserver import ROOT
 from monitoring.dashboard import DASHBOARD, read_panels
+from serving.tritonserver import ROOT
 from tests.monitoring.prometheus import MONITORING, find
 
 TITLES = [panel.title for panel in read_panels()]
 
 
 class Overriding(yaml.SafeLoader):
-    """Compose's own tag, which says that a list replaces another."""
+    """Loads Compose's tag by which a list replaces another."""
 
 
 Overriding.add_constructor("!override", lambda loader, node: loader.construct_sequence(node))
@@ -36,7 +36,7 @@ def provisioned(path):
     return yaml.safe_load((MONITORING / "grafana/provisioning" / path).read_text())
 
 
-def test_every_panel_asks_the_provisioned_source_something():
+def test_every_panel_queries_the_provisioned_source():
     (source,) = provisioned("datasources/prometheus.yml")["datasources"]
     dashboard = json.loads(DASHBOARD.read_text())
     panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
@@ -65,14 +65,14 @@ def test_panels_have_names_and_descriptions_of_their_own_and_do_not_overlap():
         taken |= cells
 
 
-def test_every_query_looks_at_the_servers_that_were_chosen():
+def test_every_query_selects_the_chosen_servers():
     for panel in read_panels():
         for query in panel.queries:
             metrics = re.findall(r"\b(?:llm|nv)_\w+|\bup\b", query.expression)
             assert len(metrics) == query.expression.count('instance=~"$server"') >= 1, query
 
 
-def test_promtool_finds_rules_and_configuration_good():
+def test_promtool_accepts_rules_and_configuration():
     subprocess.run([find("promtool"), "check", "config", MONITORING / "prometheus.yml"], check=True)
 
 
@@ -94,7 +94,7 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do(rules):
         assert rule["annotations"].keys() == {"summary", "description"}
 
 
-def test_compose_mounts_what_is_there_at_the_places_that_are_asked_for(compose):
+def test_compose_mounts_existing_files_where_they_are_expected(compose):
     mounted = {}
     for service in compose.values():
         for volume in service.get("volumes", ()):
@@ -140,6 +140,7 @@ def test_the_server_runs_as_the_readme_hardens_it(compose):
 def test_the_gpu_file_changes_the_server_alone_and_names_a_target_of_the_dockerfile(compose):
     services = yaml.load((MONITORING / "gpu.yaml").read_text(), Overriding)["services"]
     assert services.keys() == {"server"}
-    for server in (services["server"], compose["server"]):
-        assert f" AS {server['build']['target']}\n" in (ROOT / "Dockerfile").read_text()
+    assert services["server"]["build"]["target"] == "${GPU_TARGET:-gpu}"
+    for target in ("gpu", "vllm", compose["server"]["build"]["target"]):
+        assert f" AS {target}\n" in (ROOT / "Dockerfile").read_text()
     assert services["server"]["tmpfs"] == ["/tmp:exec"]

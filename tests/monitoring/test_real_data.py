@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import yaml
 
-from build_scripts.tritonserver import free_ports, running
-from monitoring.dashboard import ask, read_panels
+from monitoring.dashboard import query_prometheus, read_panels
+from serving.tritonserver import free_ports, running
 from tests.asking import GrpcStream, post
 from tests.monitoring.prometheus import MONITORING, scraping, until
 from tests.processes import descendants
@@ -37,34 +37,34 @@ class Watched:
         self._end = time.monotonic() + LOAD_SECONDS
 
     def query(self, expression):
-        """The values, by their labels."""
-        result = ask(self.url, "query", query=expression)["result"]
+        """Return the values by their labels, which are JSON."""
+        result = query_prometheus(self.url, "query", query=expression)["result"]
         return {json.dumps(one["metric"]): float(one["value"][1]) for one in result}
 
     def firing(self):
-        return {one["labels"]["alertname"] for one in ask(self.url, "alerts")["alerts"]}
+        return {one["labels"]["alertname"] for one in query_prometheus(self.url, "alerts")["alerts"]}
 
     @contextlib.contextmanager
     def load(self):
-        """Answers, refusals of both kinds, deadlines, clients that leave; thirteen at once, eight may."""
+        """Completions, rejections of both kinds, timeouts, client disconnects; 13 at once, of which 8 fit."""
         with ThreadPoolExecutor(13) as pool:
             for i in range(12):
-                pool.submit(self._ask_on, i)
-            pool.submit(self._leave_on)
+                pool.submit(self._send_repeatedly, i)
+            pool.submit(self._disconnect_repeatedly)
             try:
                 yield
             finally:
                 self._over.set()
 
-    def _ask_on(self, i):
-        """Every other client wants a stream; the first asks for what cannot be, the second leaves no time."""
-        asked = {"text_input": "The server", "max_tokens": 200, "ignore_eos": True, "stream": i % 2 == 0}
-        asked |= {0: {"max_tokens": 0}, 1: {"deadline_ms": 20}}.get(i, {})
+    def _send_repeatedly(self, i):
+        """Every other client streams; the first sends invalid requests, the second short deadlines."""
+        fields = {"text_input": "The server", "max_tokens": 200, "ignore_eos": True, "stream": i % 2 == 0}
+        fields |= {0: {"max_tokens": 0}, 1: {"deadline_ms": 20}}.get(i, {})
         while not self._over.is_set() and time.monotonic() < self._end:
-            post(self.server, "generate_stream" if asked["stream"] else "generate", asked)
+            post(self.server, "generate_stream" if fields["stream"] else "generate", fields)
             self._over.wait(0.05)
 
-    def _leave_on(self):
+    def _disconnect_repeatedly(self):
         while not self._over.is_set() and time.monotonic() < self._end:
             with GrpcStream(self.server) as stream:
                 stream.start(text_input="The server", max_tokens=400, ignore_eos=True, stream=True)
@@ -87,7 +87,7 @@ def watched(tight_engine, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("title", "query"), QUERIES, ids=lambda value: getattr(value, "legend", value))
-def test_every_query_of_the_dashboard_gives_numbers(watched, title, query):
+def test_every_query_of_the_dashboard_returns_numbers(watched, title, query):
     if title == NEEDS_A_GPU:
         assert not watched.query(query.for_prometheus(INTERVAL))
         return
@@ -100,24 +100,24 @@ def test_every_query_of_the_dashboard_gives_numbers(watched, title, query):
     values = until(numbers, lambda: f"{expression} gave {watched.query(expression)}")
     names = [query.name(json.loads(labels)) for labels in values]
     assert all(names)
-    assert not [name for name in names if "{{" in name], "a legend names a label that is not there"
+    assert not [name for name in names if "{{" in name], "a legend names a label that does not exist"
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_every_alert_compares_a_number_that_is_there(watched, rule):
+def test_every_alert_compares_a_number_that_exists(watched, rule):
     assert isinstance(watched.query(rule["expr"]), dict)
     compared = COMPARISON.match(rule["expr"])
     if compared:
         until(lambda: watched.query(compared[1]), lambda: f"nothing: {compared[1]}")
 
 
-def test_refusals_are_alerted_while_the_server_stands(watched):
+def test_refusals_are_alerted_while_the_server_serves(watched):
     others = {"NoReadyServer", "ServerDown", "NoProgress", "Errors"}  # the first seconds may have had one
     until(lambda: watched.firing() & {"Refusals", *others} == {"Refusals"}, watched.firing)
 
 
 def test_an_engine_that_hangs_and_a_server_that_is_stopped_are_alerted(watched):
-    """Last in this module: it ends the server. An engine whose process is gone looks like one that hangs."""
+    """Last in this module, since it ends the server. An engine that has ended looks like one that hangs."""
     (engine,) = [one for one in descendants(watched.server.process.pid) if "tensorrt_llm" in one.command]
     os.kill(engine.pid, signal.SIGSTOP)
     try:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""README.md, executed: its commands run as they stand, its shown answer has the shape of the real one.
+"""README.md and docs/, executed: commands run as they stand, the response shown has the real one's shape.
 
-Two things differ from what a reader types: free ports instead of 8000 to 8002, which may be taken here, and
-the demo checkpoint instead of the hub's model, which cannot be reached here. There is no docker either:
-`make image-test` does what its commands do.
+Two things differ from what a reader types: free ports instead of 8000 to 8002, which may be in use, and the
+demo checkpoint instead of a model of the hub. Docker is not run: `make image-test` does what its commands do.
+docs/client.md has a test of its own (tests/client/test_recorded_session.py).
 """
 
 import json
@@ -15,13 +15,16 @@ import sys
 
 import pytest
 
-from build_scripts.tritonserver import ROOT, Server, free_ports
+from serving.tritonserver import ROOT, Server, free_ports
+from tests.conftest import INT8_NEEDS_THE_CPU
 
 README = (ROOT / "README.md").read_text()
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = "\n".join(path.read_text() for path in DOCUMENTS if path.name != "client.md")
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
@@ -42,6 +45,8 @@ def run(command, **more):
 
 @pytest.fixture(scope="module")
 def demo_output():
+    if os.environ.get("ONEDNN_MAX_CPU_ISA"):
+        pytest.skip(INT8_NEEDS_THE_CPU)
     return run(the_one("make demo"))
 
 
@@ -75,14 +80,14 @@ def served(demo_output, ports, tmp_path_factory):
     assert "serve: stopped" in log.read_text()
 
 
-def test_every_command_of_the_readme_is_known_to_this_test():
+def test_every_command_is_known_to_this_test():
     known = (
         "make demo",
         "make test",
         "make serve ENGINE_DIR=engines/",
         "make build MODEL=",
         "curl ",
-        ".venv/bin/python -m client ",
+        ".venv/bin/python -m llm_ensemble_client ",
         "docker ",
     )
     assert [command for command in COMMANDS if not command.startswith(known)] == []
@@ -101,10 +106,12 @@ def test_the_curl_of_the_first_screen_gives_what_is_shown(served, ports):
     (shown,) = map(json.loads, blocks("json"))
     came = json.loads(run(elsewhere(the_one("curl -s localhost:8000/v2/models/ensemble/generate "), ports)))
     assert came.keys() == shown.keys()
-    same = ("finish_reason", "num_input_tokens", "model_name", "model_version")
+    # What an INT8 engine says, and so how it ends, depends on the CPU.
+    same = ("num_input_tokens", "model_name", "model_version")
     assert {name: came[name] for name in same} == {name: shown[name] for name in same}
-    assert came["text_output"]
-    assert shown["text_output"]
+    for answer in (came, shown):
+        assert answer["text_output"]
+        assert answer["finish_reason"] in {"stop", "length"}
 
 
 def test_the_plain_infer_gives_the_outputs(served, ports):
@@ -132,7 +139,7 @@ def test_the_grpc_example_prints_text(served, ports):
 
 
 def test_the_client_s_example_prints_text_and_a_reason(served, ports):
-    (example,) = [block for block in blocks("python") if "from client import" in block]
+    (example,) = [block for block in blocks("python") if "from llm_ensemble_client import" in block]
     done = subprocess.run(
         [sys.executable, "-c", elsewhere(example, ports)],
         cwd=ROOT,
@@ -147,7 +154,7 @@ def test_the_client_s_example_prints_text_and_a_reason(served, ports):
 
 
 def test_the_client_s_command_line_prints_text(served, ports):
-    command = the_one(".venv/bin/python -m client generate")
+    command = the_one(".venv/bin/python -m llm_ensemble_client generate")
     assert run(f"LLM_ENSEMBLE_URL=http://127.0.0.1:{ports.http} {command}").strip()
 
 
@@ -164,6 +171,40 @@ def test_make_help_lists_every_target():
 
 
 def test_the_tree_in_the_readme_is_the_tree():
-    (tree,) = (block for block in blocks("text") if "model_repository/" in block)
-    for name in re.findall(r"(\w+\.(?:py|md))", tree):
-        assert list(ROOT.rglob(name)), name
+    (tree,) = (block for block in blocks("text") if block.startswith("model_repository/"))
+    folder = ""
+    for line in tree.splitlines():
+        for name in line[: 23 if line[:23].strip() else 0].replace(",", " ").split():
+            folder = name if line[0] != " " else folder
+            path = name if line[0] != " " else f"{folder}{name}"
+            assert (ROOT / path).is_dir(), path
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 170
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path):
+    for target in re.findall(r"\]\((?!https?://)([^)\s]+)\)", path.read_text()):
+        file, _, anchor = target.partition("#")
+        linked = path.parent / file if file else path
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), target
+
+
+def anchors(path):
+    """The anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_file_that_is_named_exists(path):
+    """Paths between backticks that begin with a folder of the repository."""
+    folders = "|".join(
+        sorted(entry.name for entry in ROOT.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    )
+    for name in re.findall(rf"`((?:{folders})/[\w./-]+)`", path.read_text()):
+        if not name.startswith(("engines/", "build/")):  # made by commands
+            assert (ROOT / name).exists(), name

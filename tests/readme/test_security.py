@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from build_scripts.tritonserver import ROOT
+from serving.tritonserver import ROOT
 
 TABLE = (ROOT / "docs/security.md").read_text().partition("## Threats")[2]
 ROWS = [

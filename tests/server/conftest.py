@@ -1,26 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Servers whose steps are the committed ones with taps on them (tap.py)."""
+"""Servers whose stages are the committed ones with taps on them (tap.py)."""
 
 import contextlib
 import json
 import shutil
 import time
 
+import msgspec
 import pytest
 
-from build_scripts.tritonserver import MODEL_REPOSITORY, free_ports, running
-from llm_ensemble.prompt import load_tokenizer
-from tests.build_environment import build_engine
+from llm_ensemble.manifest import read_manifest, tokenizer_sha256, write_manifest
+from llm_ensemble.preprocessing.preprocessor import load_tokenizer
+from serving.tritonserver import MODEL_REPOSITORY, free_ports, running
 
 MODEL = "from tests.server.tap import tapped\n\nTritonPythonModel = tapped({name!r})\n"
 TAPPED = ("tensorrt_llm", "postprocessing", "ensemble_unary")
 
 
 class Tapped:
-    """A tapped server, what its engine made and what its steps remember."""
+    """A tapped server, the tokens of its engine and the state of its stages."""
 
     def __init__(self, server, engine_dir, folder, log):
-        self.server, self._folder, self._log = server, folder, log
+        self.server, self.engine_dir, self._folder, self._log = server, engine_dir, folder, log
         self.tokenizer = load_tokenizer(engine_dir)
 
     @property
@@ -28,11 +29,11 @@ class Tapped:
         return self._log.read_text()
 
     def parts(self, request_id):
-        """What the engine sent for a request so far."""
+        """Return what the engine stage has sent for a request so far."""
         return [part for chunk in self._chunks(request_id) for part in chunk["parts"]]
 
     def sequences(self, request_id):
-        """The token ids the engine made for each of a request's sequences."""
+        """Return the token ids that the engine generated, a list for each of a request's sequences."""
         ids = {}
         for part in self.parts(request_id):
             ids.setdefault(part["index"], []).extend(part["token_ids"])
@@ -45,18 +46,18 @@ class Tapped:
 
     @property
     def state(self):
-        """running and waiting in the engine, and what is open in each step."""
+        """Sequences running and waiting in the engine, and open requests by stage."""
         read = {name: json.loads((self._folder / f"{name}.json").read_text()) for name in TAPPED}
         engine = read["tensorrt_llm"]
         opens = {name: state["open"] for name, state in read.items()}
         return {"running": engine["running"], "waiting": engine["waiting"], **opens}
 
     def is_empty(self):
-        """Whether no step remembers anything."""
+        """Return whether no stage has an open request."""
         return not any(self.state.values())
 
     def wait(self, condition, seconds=10.0):
-        """Wait until a condition holds; how long that took. Fails when it takes too long."""
+        """Wait until a condition holds; return the seconds that took. Fail after `seconds`."""
         started = time.monotonic()
         while not condition():
             assert time.monotonic() - started < seconds, f"still not so: {self.state}"
@@ -65,7 +66,7 @@ class Tapped:
 
 
 def lay_tapped(folder):
-    """The model repository with taps on its steps, in TAP_FOLDER."""
+    """Write the model repository with tapped stages to a folder, which TAP_FOLDER must name."""
     repository = folder / "models"
     shutil.copytree(MODEL_REPOSITORY, repository, ignore=shutil.ignore_patterns("__pycache__"))
     for name in TAPPED:
@@ -98,15 +99,14 @@ def tapped(served_engine, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def exact(tmp_path_factory):
-    """A tapped server with an engine of fp16 weights, which computes in f32."""
-    engine = build_engine(tmp_path_factory.mktemp("engines") / "exact", "fp16")
-    with tapped_server(engine, tmp_path_factory.mktemp("exact")) as exact:
+def exact(demo_engine, tmp_path_factory):
+    """A tapped server with the demo engine, whichever engine kind a module serves."""
+    with tapped_server(demo_engine, tmp_path_factory.mktemp("exact")) as exact:
         yield exact
 
 
 def with_limits(engine_dir, copy, **limits):
-    """A copy of an engine directory with other limits, in whatever file says them."""
+    """Copy an engine directory with other limits, in every file that has them; return the copy."""
     shutil.copytree(engine_dir, copy)
     for file, key in (("manifest.json", "limits"), ("engine/config.json", "build_config")):
         content = json.loads((copy / file).read_text())
@@ -116,9 +116,18 @@ def with_limits(engine_dir, copy, **limits):
     return copy
 
 
+def with_chat_template(engine_dir, copy, template):
+    """Copy an engine directory with a chat template; return the copy."""
+    shutil.copytree(engine_dir, copy)
+    (copy / "tokenizer/chat_template.jinja").write_text(template)
+    manifest = msgspec.structs.replace(read_manifest(copy), tokenizer_sha256=tokenizer_sha256(copy))
+    write_manifest(copy, manifest)
+    return copy
+
+
 @pytest.fixture(scope="session")
 def tight(served_engine, tmp_path_factory):
-    """An engine that runs 4 sequences and reads 16 tokens of a prompt a step."""
+    """An engine that runs 4 sequences and prefills 16 tokens a step."""
     copy = tmp_path_factory.mktemp("tight") / "engine"
     return with_limits(served_engine, copy, max_batch_size=4, max_num_tokens=16)
 
@@ -133,7 +142,7 @@ def slow(tight, tmp_path_factory):
 
 @pytest.fixture
 def quiet(slow):
-    """The slow server with nothing left of the test before."""
+    """The slow server without open requests, before and after the test."""
     slow.wait(slow.is_empty)
     yield slow
     slow.wait(slow.is_empty)

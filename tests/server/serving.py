@@ -1,25 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`serve` as an operator starts it: a process, its log, its exit status."""
+"""`serve` as an operator starts it: its process, log and exit status."""
 
 import contextlib
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
-from build_scripts.tritonserver import ROOT, Server, free_ports
+from serving.tritonserver import ROOT, Server, free_ports
+from tests.processes import STAGES, descendants
+
+FAILED = 3  # the exit status of a `serve` that was ready and then failed
 
 
-def serve_command(engine_dir, ports, module="build_scripts.serve"):
+def serve_command(engine_dir, ports, module="serving.serve"):
     return [
         *(sys.executable, "-m", module, "--engine-dir", str(engine_dir)),
         *("--http-port", str(ports.http), "--grpc-port", str(ports.grpc)),
-        *("--metrics-port", str(ports.metrics)),
+        *("--metrics-port", str(ports.metrics), "--host", ports.host),
     ]
 
 
 @contextlib.contextmanager
 def served(engine_dir, log, ports=None, command=serve_command, **environ):
-    """A running `serve`, ready; killed on the way out if the test did not end it."""
+    """Start a `serve` and wait until it is ready; kill it when the context closes, if it still runs."""
     ports = ports or free_ports()
     environ = {**os.environ, **{name: str(value) for name, value in environ.items()}}
     with log.open("wb") as file:
@@ -36,7 +41,7 @@ def served(engine_dir, log, ports=None, command=serve_command, **environ):
 
 
 def refused(engine_dir, ports=None, command=serve_command, **environ):
-    """What `serve` says when it will not start."""
+    """Return the one line of a `serve` that refuses to start."""
     done = subprocess.run(
         command(engine_dir, ports or free_ports()),
         cwd=ROOT,
@@ -49,3 +54,64 @@ def refused(engine_dir, ports=None, command=serve_command, **environ):
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     return line
+
+
+class ReadyServe:
+    """A ready `serve` and its processes."""
+
+    def __init__(self, server, log):
+        self.server, self._log = server, log
+        self.processes = descendants(server.process.pid)
+
+    def process(self, part):
+        """Return the one process whose program has this in its command line."""
+        (found,) = [process for process in self.processes[1:] if part in process.command.split("\0")[0]]
+        return found
+
+    def stub(self, name):
+        return self.process(f"/{name}/1/model.py")
+
+    @property
+    def last_line(self):
+        return self._log.read_text().splitlines()[-1]
+
+    @property
+    def log_tail(self):
+        return self._log.read_text()[-3000:]
+
+    def leftovers(self):
+        """Return the processes and shared memory that `serve` left behind."""
+        regions = {process.command.split()[2] for process in self.processes if "_stub " in process.command}
+        assert len(regions) == len(STAGES)
+        left = [process for process in self.processes if os.path.exists(f"/proc/{process.pid}")]
+        return left + [region for region in regions if Path("/dev/shm", region).exists()]
+
+    def wait_not_ready(self, seconds):
+        deadline = time.monotonic() + seconds
+        while self.server.ready():
+            assert time.monotonic() < deadline, f"still ready after {seconds} s"
+            time.sleep(0.05)
+
+    def wait_failed(self, seconds=20):
+        """Wait until `serve` has ended as it does when a process died, with nothing left behind."""
+        assert self.server.process.wait(seconds) == FAILED, self.log_tail
+        deadline = time.monotonic() + 10
+        while self.leftovers() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert self.leftovers() == []
+
+
+@contextlib.contextmanager
+def one_each(names, engine_dir, folder, **environ):
+    """Start a `serve` for each name."""
+    with contextlib.ExitStack() as stack:
+        yield {name: stack.enter_context(ready_serve(engine_dir, folder / name, **environ)) for name in names}
+
+
+@contextlib.contextmanager
+def ready_serve(engine_dir, log, **environ):
+    """Start a `serve` of the pace engine, with a token each 20 ms."""
+    with served(engine_dir, log, PACE_INTERVAL_MS=20, **environ) as server:
+        while " is ready: " not in log.read_text():  # Triton says so a moment before `serve` knows
+            time.sleep(0.02)
+        yield ReadyServe(server, log)

@@ -5,9 +5,11 @@ What an engine makes and what a step remembers reach no client, so they are writ
 engine with its request's id, and every step's state, some fifty times a second. TAP_FOLDER says where to.
 TAP_STEP_SECONDS makes each engine step take at least so long: the demo model alone would be done before a
 client could leave. A request whose id is "die" makes the next engine step fail, "hang" makes it never end.
+"made 7 8" sends token 7, then token 8 for ever, in place of the tokens that the engine makes.
 """
 
 import importlib.util
+import itertools
 import json
 import os
 import sys
@@ -15,8 +17,10 @@ import threading
 import time
 from pathlib import Path
 
-from build_scripts.tritonserver import MODEL_REPOSITORY
-from llm_ensemble import triton
+import msgspec
+
+from llm_ensemble.triton import stages
+from serving.tritonserver import MODEL_REPOSITORY
 
 FOLDER = Path(os.environ.get("TAP_FOLDER", "."))
 STEP_SECONDS = float(os.environ.get("TAP_STEP_SECONDS", "0"))
@@ -32,10 +36,10 @@ def tapped(name):
     class TritonPythonModel(real.TritonPythonModel):
         def initialize(self, args):
             super().initialize(args)
-            self.instance = triton.instance_number(args)
+            self.instance = stages.instance_number(args)
             if name == "tensorrt_llm":
-                self._slow_steps = SlowSteps(self._step._engine)
-                triton.chunk_sender = logged(triton.chunk_sender)
+                self._slow_steps = SlowSteps(self._stage._engine)
+                stages.chunk_sender = logged(stages.chunk_sender)
             threading.Thread(target=self._write_state, daemon=True).start()
 
         def execute(self, requests):
@@ -56,10 +60,10 @@ def tapped(name):
 
 
 def engine_state(model):
-    stats = model._step._engine.stats()
+    stats = model._stage._engine.stats()
     seen = sys.modules.get("tensorrt_llm._seen")  # the fake's own, of the moment it was imported
     return {
-        "open": model._step.open,
+        "open": model._stage.open,
         "running": stats.running,
         "waiting": stats.waiting,
         "gpus": seen and seen.CUDA_VISIBLE_DEVICES,
@@ -77,9 +81,11 @@ class SlowSteps:
     """The engine's pipeline (or that of the fake TensorRT-LLM's executor), in all else the real one."""
 
     def __init__(self, engine):
-        holder = engine._llm._executor if hasattr(engine, "_llm") else engine
-        self._pipeline, self.die, self.hang = holder._pipeline, False, False
-        holder._pipeline = self
+        self.die = self.hang = False
+        holder = getattr(engine._llm, "_executor", None) if hasattr(engine, "_llm") else engine
+        if holder:  # vLLM's steps are in another process, where nothing taps them
+            self._pipeline = holder._pipeline
+            holder._pipeline = self
 
     def __getattr__(self, name):
         return getattr(self._pipeline, name)
@@ -96,8 +102,10 @@ class SlowSteps:
 def logged(chunk_sender):
     def logged_sender(request):
         send, request_id = chunk_sender(request), request.request_id()
+        made = replacement(request_id)
 
         def log_and_send(chunk):
+            chunk = msgspec.structs.replace(chunk, parts=[made(part) for part in chunk.parts])
             parts = [
                 {"index": part.index, "token_ids": part.token_ids, "finish": part.finish}
                 for part in chunk.parts
@@ -109,3 +117,12 @@ def logged(chunk_sender):
         return log_and_send
 
     return logged_sender
+
+
+def replacement(request_id):
+    """What puts the tokens that a request's id names in place of those the engine made."""
+    word, *numbers = request_id.split() or [""]
+    if word != "made":
+        return lambda part: part
+    named = itertools.chain(map(int, numbers), itertools.repeat(int(numbers[-1])))
+    return lambda part: msgspec.structs.replace(part, token_ids=[next(named) for _ in part.token_ids])

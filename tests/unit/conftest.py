@@ -68,4 +68,4 @@ def unit_engine_dir(tmp_path_factory, byte_tokenizer, manifest):
 @pytest.fixture
 def own_mailboxes(monkeypatch, tmp_path):
     """Mailboxes that no other run of the tests has."""
-    monkeypatch.setattr("llm_ensemble.mailbox.address", lambda owner: f"\0{tmp_path}.{owner}")
+    monkeypatch.setattr("llm_ensemble.ipc.mailbox.address", lambda owner: f"\0{tmp_path}.{owner}")

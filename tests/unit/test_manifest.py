@@ -11,7 +11,15 @@ def test_a_manifest_survives_its_file(manifest, tmp_path):
     assert read_manifest(tmp_path) == manifest
 
 
-def test_a_field_nobody_knows_is_refused_by_name(manifest, tmp_path):
+def test_a_manifest_from_before_pipeline_parallelism_is_for_none(manifest, tmp_path):
+    write_manifest(tmp_path, msgspec.structs.replace(manifest, tensor_parallel=2, pipeline_parallel=3))
+    assert read_manifest(tmp_path).gpus == 6
+    path = tmp_path / "manifest.json"
+    path.write_text(path.read_text().replace('"pipeline_parallel": 3,', ""))
+    assert (read_manifest(tmp_path).pipeline_parallel, read_manifest(tmp_path).gpus) == (1, 2)
+
+
+def test_an_unknown_field_is_refused_by_name(manifest, tmp_path):
     write_manifest(tmp_path, manifest)
     path = tmp_path / "manifest.json"
     path.write_text(path.read_text().replace('"engine":', '"enigne": 1, "engine":'))

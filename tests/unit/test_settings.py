@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
+from llm_ensemble.engines.kinds import read_engine_settings
+from llm_ensemble.engines.tensorrt_llm.settings import TensorRtLlmSettings
 from llm_ensemble.errors import SettingError
 from llm_ensemble.settings import (
-    GpuSettings,
     Settings,
-    read_gpu_settings,
     read_settings,
-    refuse_gpu_settings,
 )
 
 
@@ -39,8 +38,9 @@ def test_a_malformed_log_setting_is_named_with_what_is_allowed(name, value, want
 
 
 def test_gpu_settings_come_from_the_environment_or_have_defaults():
-    assert read_gpu_settings({}) == GpuSettings()
-    read = read_gpu_settings(
+    assert read_engine_settings("tensorrt_llm", {}) == TensorRtLlmSettings()
+    read = read_engine_settings(
+        "tensorrt_llm",
         {
             "GPU_GROUPS": "0,1;2,3",
             "KV_CACHE_FRACTION": "0.5",
@@ -49,10 +49,10 @@ def test_gpu_settings_come_from_the_environment_or_have_defaults():
             "SCHEDULER_POLICY": "MAX_UTILIZATION",
             "CUDA_GRAPHS": "0",
             "ATTENTION_BACKEND": "FLASHINFER",
-        }
+        },
     )
     off = (False, False, "MAX_UTILIZATION", False, "FLASHINFER")
-    assert read == GpuSettings(((0, 1), (2, 3)), 0.5, *off)
+    assert read == TensorRtLlmSettings(((0, 1), (2, 3)), 0.5, *off)
 
 
 @pytest.mark.parametrize(
@@ -73,10 +73,10 @@ def test_gpu_settings_come_from_the_environment_or_have_defaults():
 )
 def test_a_malformed_gpu_setting_is_named_with_what_is_allowed(name, value, wanted):
     with pytest.raises(SettingError, match=f"^{name} must .*{wanted}"):
-        read_gpu_settings({name: value})
+        read_engine_settings("tensorrt_llm", {name: value})
 
 
 def test_a_gpu_setting_for_an_engine_without_a_gpu_is_refused_by_name():
-    refuse_gpu_settings({"HOME": "/", "GPU_GROUPS": ""})
+    read_engine_settings("openvino", {"HOME": "/", "GPU_GROUPS": ""})
     with pytest.raises(SettingError, match="KV_CACHE_FRACTION is for the tensorrt_llm engine alone"):
-        refuse_gpu_settings({"KV_CACHE_FRACTION": "0.5"})
+        read_engine_settings("openvino", {"KV_CACHE_FRACTION": "0.5"})

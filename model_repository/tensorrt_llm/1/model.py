@@ -1,42 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """Triton's adapter to the engine: token ids in, chunks of token ids out, as they come."""
 
-from llm_ensemble import triton
-from llm_ensemble.aborts import receive_aborts
-from llm_ensemble.engine_report import report_engine
-from llm_ensemble.engine_step import EngineStep
-from llm_ensemble.engines.base import load_engine
-from llm_ensemble.manifest import read_manifest
-from llm_ensemble.metrics import Metrics
-from llm_ensemble.refusals import Refusals
-from llm_ensemble.settings import read_settings
+from llm_ensemble.engine_stage.stage import EngineStage
+from llm_ensemble.engines.kinds import load_engine, read_served
+from llm_ensemble.ipc.aborts import receive_aborts
+from llm_ensemble.telemetry.engine_metrics import report_engine
+from llm_ensemble.telemetry.metrics import Metrics
+from llm_ensemble.telemetry.rejections import Rejections
+from llm_ensemble.triton import stages
 
 
 class TritonPythonModel:
     """execute starts requests and returns; the engine's own thread sends the chunks."""
 
     def initialize(self, args):
-        triton.start_log()
-        settings = read_settings()
-        instance = triton.instance_number(args)
-        manifest = read_manifest(settings.engine_dir)
+        stages.start_log()
+        settings, manifest = read_served()
+        instance = stages.instance_number(args)
         engine = load_engine(manifest, settings, instance)
-        self._metrics = Metrics(triton.metric_family)
+        self._metrics = Metrics(stages.metric_family)
         report = report_engine(self._metrics, engine, manifest, settings, instance)
-        self._refusals = Refusals(self._metrics, settings.log_format)
+        self._rejections = Rejections(self._metrics, settings.log_format)
         self._metrics.start()
-        self._step = EngineStep(engine, instance, triton.give_up, report)
-        self._aborts = receive_aborts(instance, self._step.abort)
+        self._stage = EngineStage(engine, instance, stages.give_up, report)
+        self._aborts = receive_aborts(instance, self._stage.abort)
 
     def execute(self, requests):
         for request in requests:
             try:
-                asked = triton.read_engine_request(request)
-                identity = triton.stream_identity(request)
-                self._step.generate(*asked, triton.chunk_sender(request), **identity)
+                ids, record = stages.read_engine_request(request)
+                identity = stages.stream_identity(request)
+                self._stage.generate(ids, record, stages.chunk_sender(request), **identity)
             except Exception as error:
-                triton.end(request, triton.error_response(request, error, self._refusals.add))
+                stages.end(request, stages.error_response(request, error, self._rejections.add))
 
     def finalize(self):
-        self._step.close()
+        self._stage.close()
         self._metrics.close()

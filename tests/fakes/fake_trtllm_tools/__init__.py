@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stand-ins for TensorRT-LLM's build commands: the fact sheet's flags, files in its layout, no engine."""
+"""Fakes of TensorRT-LLM's build commands: the fact sheet's flags and file layout, without an engine."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""trtllm-build: a checkpoint to an engine directory, whose engines say which OpenVINO IR computes instead."""
+"""trtllm-build: makes an engine directory whose engine files name the OpenVINO IR that computes instead."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def _read_checkpoint(folder: Path, fail) -> dict:
 
 
 def build_config(flags: dict, pretrained: dict) -> dict:
-    """The fields of BuildConfig, from the flags where one has the name, else its default."""
+    """Return the fields of BuildConfig, from the flags of the same name, else the default."""
     sheet = json.loads(SHEET.read_text())
     fields = {name: fact["default"] for name, fact in sheet["classes"]["BuildConfig"].items()}
     config = {name: flags.get(name, default) for name, default in fields.items() if name not in DROPPED}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing a TensorRT-LLM checkpoint: config.json, and a small made-up file of weights a rank."""
+"""Writes a TensorRT-LLM checkpoint: config.json, and a small file of invented weights a rank."""
 
 import json
 import struct
@@ -25,7 +25,7 @@ NOT_QUANTIZED = {
 
 
 def read_hugging_face(folder: str | None, fail) -> dict:
-    """A model folder's config.json; `fail` ends the command with a message."""
+    """Read a model folder's config.json; `fail` ends the command with a message."""
     if folder is None:
         fail("--model_dir is required")
     path = Path(folder)
@@ -37,7 +37,7 @@ def read_hugging_face(folder: str | None, fail) -> dict:
 
 
 def config_of(source: dict, args, quantization: dict) -> dict:
-    """The documented keys, under their names there."""
+    """Return the documented keys."""
     heads = source["num_attention_heads"]
     return {
         "architecture": source["architectures"][0],
@@ -59,7 +59,7 @@ def config_of(source: dict, args, quantization: dict) -> dict:
 
 
 def dtype_of(source: dict, asked: str) -> str:
-    """auto: the checkpoint's own, but not float32, which it halves."""
+    """Return the dtype; auto is the checkpoint's own, but float16 for float32."""
     own = source.get("dtype") or source.get("torch_dtype") or "float16"
     return {"float32": "float16"}.get(own, own) if asked == "auto" else asked
 

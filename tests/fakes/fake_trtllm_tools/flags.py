@@ -8,7 +8,7 @@ from pathlib import Path
 
 SHEET = Path(__file__).parents[1] / "tensorrt-llm-1.2.json"
 WORDS = {"int": int, "float": float, "str": str, "path": str, "dir": str, "deprecated": str}
-# Defaults that are no values; the commands work them out.
+# Defaults that are descriptions; the commands compute the values.
 WORKED_OUT = ("max_batch_size*max_beam_width", "RENORMALIZE")
 
 

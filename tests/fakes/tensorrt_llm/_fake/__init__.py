@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the fake is made of. Tests import the package as the real one is imported, never from here."""
+"""The implementation of the fake. Tests import the public package, as of the real one."""

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The configuration classes. Pydantic models in 1.2.1, but for QuantConfig and GuidedDecodingParams."""
 
+from typing import Union
+
 from tensorrt_llm._fake.facts import FACTS, Record, make_class, make_enum
+from tensorrt_llm._fake.version import NEWER
 
 CapacitySchedulerPolicy = make_enum("CapacitySchedulerPolicy")
 ContextChunkingPolicy = make_enum("ContextChunkingPolicy")
@@ -14,7 +17,12 @@ LoraConfig = make_class("LoraConfig")
 BuildConfig = make_class("BuildConfig")
 QuantConfig = make_class("QuantConfig", Record)
 CalibConfig = make_class("CalibConfig")
-CudaGraphConfig = make_class("CudaGraphConfig")
+if NEWER:  # trap: the old name is a union, which cannot be called
+    DecodeCudaGraphConfig = make_class("DecodeCudaGraphConfig")
+    EncodeCudaGraphConfig = make_class("EncodeCudaGraphConfig")
+    CudaGraphConfig = Union[DecodeCudaGraphConfig, EncodeCudaGraphConfig]  # noqa: UP007
+else:
+    CudaGraphConfig = make_class("CudaGraphConfig")
 ExtendedRuntimePerfKnobConfig = make_class("ExtendedRuntimePerfKnobConfig")
 PeftCacheConfig = make_class("PeftCacheConfig")
 

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Classes made from the fact sheet: its fields, its defaults, its types, and nothing else."""
+"""Classes made from the fact sheet: exactly its fields, defaults and types."""
 
 import copy
 import enum
 import json
 from pathlib import Path
 
+from tensorrt_llm._fake import newer
 from tensorrt_llm._fake.kinds import check
+from tensorrt_llm._fake.version import NEWER
 
 SHEET = Path(__file__).resolve().parents[2] / "tensorrt-llm-1.2.json"
 FACTS = json.loads(SHEET.read_text())
+if NEWER:
+    newer.change(FACTS["classes"])
 CLASSES: dict[str, type] = {}
 
 
 class Record:
-    """A dataclass: what it does not know is TypeError when passed, AttributeError when set."""
+    """A dataclass: an unknown field is TypeError when passed, AttributeError when set."""
 
     __slots__ = ()
     _facts: dict[str, dict] = {}
@@ -36,7 +40,7 @@ class Record:
         self._finish()
 
     def _finish(self):
-        """What a class checks or completes once all its fields are there."""
+        """Check and complete the fields, once all are set."""
 
     def __setattr__(self, name, value):
         fact = self._facts.get(name)
@@ -57,7 +61,7 @@ class Record:
 
 
 class Model(Record):
-    """A pydantic model that forbids extra fields: all it refuses is ValueError."""
+    """A pydantic model that forbids extra fields: all errors are ValueError."""
 
     __slots__ = ()
     _unknown = ValueError
@@ -83,7 +87,7 @@ def default_of(fact: dict):
 
 
 def make_class(sheet_name: str, base: type = Model, more_facts: dict | None = None) -> type:
-    """The class of that name, also for the types of other fields."""
+    """Make the class of that name and register it for the types of other fields."""
     name = sheet_name.split("(")[0]
     facts = {**(more_facts or {}), **FACTS["classes"][sheet_name]}
     members = {"__slots__": tuple(facts), "_facts": facts, "__module__": "tensorrt_llm"}

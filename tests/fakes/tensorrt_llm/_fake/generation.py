@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SamplingParams in OpenVINO GenAI's words; what has none there is refused aloud, never dropped."""
+"""Conversion of SamplingParams to OpenVINO GenAI's; what GenAI does not support is an error."""
 
 import os
 
 import openvino_genai as genai
 from tensorrt_llm._fake.facts import default_of
-from tensorrt_llm._fake.sampling_params import SamplingParams
+from tensorrt_llm._fake.requests.sampling_params import SamplingParams
 
 MAPPED = {
     "end_id", "pad_id", "max_tokens", "stop", "stop_token_ids", "include_stop_str_in_output", "n",
@@ -18,7 +18,7 @@ NO_TOKEN = 2**31 - 1
 PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
 
 
-def refuse_what_cannot_be_computed(params: SamplingParams, is_engine: bool) -> None:
+def check_computable(params: SamplingParams, is_engine: bool) -> None:
     for name, fact in params._facts.items():
         if name not in MAPPED | WITHOUT_TEXT and getattr(params, name) != default_of(fact):
             raise NotImplementedError(f"the fake cannot compute {name}")
@@ -41,7 +41,10 @@ def _refuse_for_beams(params: SamplingParams) -> None:
             raise NotImplementedError(f"the fake cannot compute {name} in a beam search")
 
 
-def generation_config(params: SamplingParams, max_tokens: int) -> genai.GenerationConfig:
+def generation_config(
+    params: SamplingParams, max_tokens: int, own_seed: int | None = None
+) -> genai.GenerationConfig:
+    """own_seed: the sampler's, which then ignores the request's seed and min_p."""
     config = genai.GenerationConfig()
     config.max_new_tokens = max_tokens
     # None is 1 in C++: the first token is no end token.
@@ -58,6 +61,8 @@ def generation_config(params: SamplingParams, max_tokens: int) -> genai.Generati
         config.stop_criteria = _stop_criteria(params.early_stopping)
     elif not params._greedy:
         _set_sampling(config, params)
+        if own_seed is not None:
+            config.rng_seed, config.min_p = own_seed, 0.0
     return config
 
 
@@ -71,14 +76,14 @@ def _set_sampling(config: genai.GenerationConfig, params: SamplingParams) -> Non
 
 
 def _set_end(config: genai.GenerationConfig, params: SamplingParams) -> None:
-    """Stop words are not told: the executor finds them itself, since they may have several tokens.
+    """Set no stop words: the executor finds them itself, since they may have several tokens.
 
     A beam search of GenAI stops at the checkpoint's end token even with ignore_eos, unless it has another.
     """
     config.ignore_eos = end_id(params) == -1
     config.set_eos_token_id(NO_TOKEN if config.ignore_eos else end_id(params))
     if config.ignore_eos:
-        config.min_new_tokens = 0  # else GenAI would look for the logit of NO_TOKEN
+        config.min_new_tokens = 0  # else GenAI reads the logit of NO_TOKEN
 
 
 def end_id(params: SamplingParams) -> int:
@@ -86,7 +91,7 @@ def end_id(params: SamplingParams) -> int:
 
 
 def stop_words(params: SamplingParams) -> list[list[int]]:
-    """Whether ignore_eos drops them in 1.2.1 the sheet could not find out, so tests can try both."""
+    """Whether ignore_eos drops them in 1.2.1 is not known, so tests try both."""
     if params.ignore_eos and os.environ.get("FAKE_TRTLLM_IGNORE_EOS_DROPS_STOP") == "1":
         return []
     return [ids for _, ids in params._stop_words()]

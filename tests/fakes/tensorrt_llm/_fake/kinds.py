@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a field of the fact sheet may hold, read from the sheet's words for its type."""
+"""Types of the fact sheet's fields, parsed from the sheet."""
 
 import functools
 import re
@@ -11,7 +11,7 @@ PLAIN = {"bool": bool, "str": str, "dict": dict}
 
 
 class Kind(NamedTuple):
-    """alternatives: names of types, one of which the value must have. choices: or these words alone."""
+    """alternatives: names of the types a value may have. choices: the only strings allowed instead."""
 
     text: str
     alternatives: tuple[str, ...]
@@ -46,7 +46,7 @@ def check(name: str, text: str, value: object, classes: dict[str, type], error: 
 
 
 def _is(value: object, alternative: str, classes: dict[str, type]) -> bool:
-    """Numpy's numbers are no Python numbers, True is no 1; a class that the sheet only names fits nothing."""
+    """Numpy's numbers are not Python's, True is not 1; a class that the sheet only names matches nothing."""
     if alternative == "None":
         return value is None
     if alternative in NUMBERS:

@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LLM, of both backends."""
+"""The LLM classes of both backends."""
 
-import asyncio
 import atexit
 import logging
+import os
 import time
 import uuid
 import weakref
 from pathlib import Path
 
 from tensorrt_llm import _seen
-from tensorrt_llm._fake import model_dir, request_check
+from tensorrt_llm._fake import model_dir
 from tensorrt_llm._fake.configs import TorchLlmArgs, TrtLlmArgs
 from tensorrt_llm._fake.executor import Executor
-from tensorrt_llm._fake.generation import refuse_what_cannot_be_computed
-from tensorrt_llm._fake.results import RequestOutput
-from tensorrt_llm._fake.sampling_params import SamplingParams
+from tensorrt_llm._fake.generation import check_computable
+from tensorrt_llm._fake.requests import request_check
+from tensorrt_llm._fake.requests.results import RequestOutput
+from tensorrt_llm._fake.requests.sampling_params import SamplingParams
+from tensorrt_llm._fake.version import NEWER
 
 log = logging.getLogger("tensorrt_llm")
-# Arguments of generate_async that the sheet names and the fake has no use for.
+# Arguments of generate_async that the sheet names and the fake ignores.
 UNUSED = (
     "lora_request",
     "prompt_adapter_request",
@@ -28,12 +30,14 @@ UNUSED = (
     "_postproc_params",
     "scheduling_params",
     "cache_salt",
+    *(("conversation_params", "priority") if NEWER else ()),
 )
 
 
 class BaseLLM:
     __slots__ = ("__weakref__", "_args", "_executor", "_folder", "_limits", "llm_id")
     _args_class: type
+    _pytorch: bool
 
     def __init__(
         self,
@@ -53,14 +57,15 @@ class BaseLLM:
         if "_mpi_session" in kwargs:
             kwargs["mpi_session"] = kwargs.pop("_mpi_session")
         self._args = self._args_class(**given, **kwargs)
-        self._refuse_what_would_hang_or_load()
+        self._check_arguments()
         self._folder, self.llm_id = Path(model), uuid.uuid4().hex[:8]
         self._limits = self._open()
-        self._executor = Executor(self._limits, self._args.kv_cache_config, self._args.enable_chunked_prefill)
+        chunked = self._args.enable_chunked_prefill
+        self._executor = Executor(self._limits, self._args.kv_cache_config, chunked, self._pytorch)
         atexit.register(_shut_down, weakref.ref(self))
 
     def generate_async(self, inputs, sampling_params=None, *, streaming=False, **others) -> RequestOutput:
-        """Queue one prompt. Keywords only, beyond the first two: their order is not known for certain."""
+        """Queue one prompt. Keywords only beyond the first two, since their order is not certain."""
         if unknown := set(others) - set(UNUSED):
             raise TypeError(f"generate_async has no argument {sorted(unknown)}")
         if used := [name for name, value in others.items() if value is not None]:
@@ -76,7 +81,7 @@ class BaseLLM:
         return output
 
     def get_stats(self, timeout: float | None = 2) -> list[dict]:
-        """What has gathered; waits for the first record alone."""
+        """Return the records so far; wait only for the first one."""
         records = []
         while record := self._take_stats(timeout if not records else 0):
             records.append(record)
@@ -87,6 +92,9 @@ class BaseLLM:
 
     def get_kv_cache_events(self, timeout: float | None = 2) -> list[dict]:
         raise NotImplementedError("the fake has no KV cache events")
+
+    def _check_health(self) -> bool:
+        return self._executor is not None and not self._executor.is_shutdown()
 
     def shutdown(self) -> None:
         executor, self._executor = self._executor, None
@@ -102,11 +110,13 @@ class BaseLLM:
     def __getstate__(self):
         raise RuntimeError("an LLM cannot be pickled")
 
-    def _refuse_what_would_hang_or_load(self) -> None:
+    def _check_arguments(self) -> None:
         if names := _seen.job_variables():
             raise RuntimeError(f"the real one hangs here: it inherits the MPI job variables {names}")
         if not self._args.skip_tokenizer_init or self._args.tokenizer is not None:
             raise RuntimeError("the fake loads no tokenizer: pass skip_tokenizer_init=True")
+        if NEWER and os.environ.get("TRTLLM_NO_USAGE_STATS") != "1":
+            raise RuntimeError("the real one reports its usage to NVIDIA: set TRTLLM_NO_USAGE_STATS=1")
         if self._args.guided_decoding_backend:
             raise ValueError("guided decoding needs the tokenizer, which skip_tokenizer_init leaves out")
 
@@ -118,6 +128,9 @@ class BaseLLM:
         return params
 
     def _take_stats(self, seconds: float | None) -> dict | None:
+        """Trap: this waits for the worker in the calling thread."""
+        while os.environ.get("FAKE_TRTLLM_STATS_HANG") == "1":
+            time.sleep(0.01)
         return self._executor.stats.take(seconds or 0) if self._executor else None
 
 
@@ -126,6 +139,7 @@ class EngineLLM(BaseLLM):
 
     __slots__ = ()
     _args_class = TrtLlmArgs
+    _pytorch = False
 
     def _open(self) -> model_dir.Limits:
         if self._args.build_config is not None:
@@ -134,7 +148,7 @@ class EngineLLM(BaseLLM):
 
     def _check_request(self, length: int, params) -> None:
         request_check.check_for_engine(self._folder, self._args, self._limits, length, params)
-        refuse_what_cannot_be_computed(params, is_engine=True)
+        check_computable(params, is_engine=True)
 
 
 class TorchLLM(BaseLLM):
@@ -142,20 +156,21 @@ class TorchLLM(BaseLLM):
 
     __slots__ = ()
     _args_class = TorchLlmArgs
+    _pytorch = True
 
     def _open(self) -> model_dir.Limits:
         return model_dir.open_checkpoint(self._folder, self._args)
 
     def _check_request(self, length: int, params) -> None:
         request_check.check_for_pytorch(self._args, self._limits, length, params)
-        refuse_what_cannot_be_computed(params, is_engine=False)
+        check_computable(params, is_engine=False)
 
     def _take_stats(self, seconds: float | None) -> dict | None:
         return super()._take_stats(seconds) if self._args.enable_iter_perf_stats else None
 
 
 class StatsIteration:
-    """Ends once no record came for `timeout` seconds."""
+    """Ends after `timeout` seconds without a record. Trap: this blocks the caller's loop for that time."""
 
     def __init__(self, llm: BaseLLM, timeout: float | None) -> None:
         self._llm, self._timeout = llm, timeout
@@ -164,17 +179,16 @@ class StatsIteration:
         return self
 
     async def __anext__(self) -> dict:
-        deadline = time.monotonic() + (self._timeout or 0)
-        while not (record := self._llm._take_stats(0)):
-            if time.monotonic() >= deadline or not self._llm._executor or not self._llm._executor.stats.begun:
-                raise StopAsyncIteration
-            await asyncio.sleep(0.01)
-        return record
+        if record := self._llm._take_stats(self._timeout):
+            return record
+        raise StopAsyncIteration
 
 
 def _shut_down(reference) -> None:
-    if llm := reference():
-        llm.shutdown()
+    """At the end of the process, when no loop runs any more."""
+    llm = reference()
+    if llm and llm._executor:
+        llm._executor.shutdown(wait=False)
 
 
 for _class in (EngineLLM, TorchLLM):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder that LLM is given: a built engine, or a Hugging Face checkpoint for the PyTorch backend."""
+"""The model folder of LLM: a built engine, or a Hugging Face checkpoint for the PyTorch backend."""
 
 import json
 import os
@@ -18,17 +18,18 @@ NESTED = ("plugin_config", "lora_config")
 
 
 class Limits(NamedTuple):
-    """What the executor runs with, and the OpenVINO IR that computes."""
+    """Limits of the executor, and the OpenVINO IR that computes."""
 
     openvino_ir: Path
     max_batch_size: int
     max_num_tokens: int
     max_seq_len: int
     max_beam_width: int
+    world_size: int
 
 
 def read_build_config(folder: Path) -> BuildConfig:
-    """Trap: the real one reads the file again for every request, so this does."""
+    """Trap: like the real one, this reads the file again for every request."""
     fields = json.loads((folder / "config.json").read_text())["build_config"]
     enums = {"kv_cache_type", "speculative_decoding_mode"}  # no class of the fake for these
     return BuildConfig(**{k: v for k, v in fields.items() if k not in NESTED and k not in enums})
@@ -51,6 +52,7 @@ def open_engine(folder: Path, args: TrtLlmArgs) -> Limits:
         max_num_tokens=args.max_num_tokens,
         max_seq_len=args.max_seq_len or build.max_seq_len or longest,
         max_beam_width=args.max_beam_width,
+        world_size=mapping.get("world_size", 1),
     )
 
 
@@ -72,6 +74,7 @@ def open_checkpoint(folder: Path, args) -> Limits:
         max_num_tokens=args.max_num_tokens or 8192,
         max_seq_len=args.max_seq_len or config.get("max_position_embeddings") or 2048,
         max_beam_width=args.max_beam_width,
+        world_size=args.tensor_parallel_size,
     )
 
 

@@ -5,7 +5,14 @@ import openvino_genai as genai
 from tensorrt_llm._fake.model_dir import Limits
 
 BLOCK = 32  # tokens a KV-cache block holds on CPU
-MOST_BLOCKS = 4096  # memory is touched as it is used, but a default batch of 2048 is too much to reserve
+MAX_BLOCKS = 4096  # a default batch of 2048 would reserve too much
+
+PROPERTIES = {
+    "CPU_RUNTIME_CACHE_CAPACITY": 200,  # else it caches what it compiles for 5,000 shapes
+    # Tokens then depend neither on the batch nor on the CPU's 16-bit arithmetic.
+    "INFERENCE_PRECISION_HINT": "f32",
+    "KV_CACHE_PRECISION": "f32",
+}
 
 
 def load_pipeline(limits: Limits, kv_cache_config) -> genai.ContinuousBatchingPipeline:
@@ -13,12 +20,11 @@ def load_pipeline(limits: Limits, kv_cache_config) -> genai.ContinuousBatchingPi
     scheduler.max_num_seqs = limits.max_batch_size
     scheduler.max_num_batched_tokens = min(limits.max_num_tokens, 8192)
     tokens = kv_cache_config.max_tokens or limits.max_batch_size * limits.max_seq_len
-    scheduler.num_kv_blocks = max(1, min(-(-tokens // BLOCK), MOST_BLOCKS))
-    scheduler.enable_prefix_caching = False  # GenAI's gives garbage after a cancelled prompt
-    tokenizer = genai.Tokenizer(limits.openvino_ir)  # wanted, though only ids go in
-    frugal = {"CPU_RUNTIME_CACHE_CAPACITY": 200}  # else it keeps what it compiled for 5,000 shapes
-    return genai.ContinuousBatchingPipeline(limits.openvino_ir, tokenizer, scheduler, "CPU", **frugal)
+    scheduler.num_kv_blocks = max(1, min(-(-tokens // BLOCK), MAX_BLOCKS))
+    scheduler.enable_prefix_caching = False  # GenAI's has garbage after a request cancelled in prefill
+    tokenizer = genai.Tokenizer(limits.openvino_ir)  # required, though only ids are passed
+    return genai.ContinuousBatchingPipeline(limits.openvino_ir, tokenizer, scheduler, "CPU", **PROPERTIES)
 
 
 def total_blocks(limits: Limits) -> int:
-    return min(-(-limits.max_batch_size * limits.max_seq_len // BLOCK), MOST_BLOCKS)
+    return min(-(-limits.max_batch_size * limits.max_seq_len // BLOCK), MAX_BLOCKS)

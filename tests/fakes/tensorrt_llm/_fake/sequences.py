@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A request inside the executor: its sequences as they grow, and the news it sends of them."""
+"""A request inside the executor: its sequences, and the news it sends of them."""
 
 import os
 from typing import NamedTuple
@@ -9,16 +9,20 @@ from tensorrt_llm._fake.generation import end_id, stop_words
 
 
 class Part(NamedTuple):
-    """One sequence's: all of its ids so far, and its end in C++'s words, "" while there is none."""
+    """One sequence: all of its ids so far, and its finish reason as C++ names it, "" while it goes on.
+
+    top_ids: the tokens that the log probabilities belong to.
+    """
 
     index: int
     token_ids: list[int]
     log_probs: list[float]
     finish: str
+    top_ids: list[int]
 
 
 class News(NamedTuple):
-    """What one step gave a request; an error ends it."""
+    """What one step generated for a request; an error ends it."""
 
     parts: list[Part]
     done: bool = False
@@ -34,7 +38,7 @@ class Sequence:
         self._end_id, self._stop_words = end_id(params), stop_words(params)
 
     def take(self, output) -> None:
-        """Tokens up to the first stop word, which stays: the result cuts it, as the real one does."""
+        """Add tokens up to the first stop word, included: the result cuts it off, as the real one does."""
         self.score = output.score
         probs = output.generated_log_probs or [0.0] * len(output.generated_ids)
         for token_id, log_prob in zip(output.generated_ids, probs):
@@ -52,17 +56,18 @@ class Sequence:
 
 
 class Entry:
-    """A request that is open. width: places it takes in the batch, where beams share one."""
+    """An open request. width: slots it takes in the batch; beams share one."""
 
-    def __init__(self, number, prompt, params, max_tokens, streaming, result) -> None:
+    def __init__(self, number, prompt, params, max_tokens, streaming, result, top_alone=False) -> None:
         self.number, self.prompt, self.params, self.max_tokens = number, prompt, params, max_tokens
+        self._top_alone = top_alone and not params._greedy
         self.result, self.handle, self.aborted = result, None, False
         self.width = 1 if params.use_beam_search else params.best_of
         self.sequences = [Sequence(params) for _ in range(params.best_of)]
         self._streaming = streaming
 
     def take(self, outputs: dict) -> News | None:
-        """None while there is nothing to tell. Of several sequences GenAI tells only at their end."""
+        """Return the news, None if there is none. GenAI returns several sequences only at their end."""
         ranked = sorted(outputs)
         if self.params.use_beam_search:
             ranked.sort(key=lambda number: -outputs[number].score)
@@ -78,7 +83,15 @@ class Entry:
 
     def news(self, done: bool) -> News:
         parts = [
-            Part(index, list(sequence.ids), list(sequence.log_probs), sequence.finish)
+            Part(
+                index, list(sequence.ids), list(sequence.log_probs), sequence.finish, self._top_ids(sequence)
+            )
             for index, sequence in enumerate(self.sequences)
         ]
         return News(parts, done)
+
+    def _top_ids(self, sequence: Sequence) -> list[int]:
+        """Trap: only the most probable token has one, and here every second sampled token is another."""
+        if not self._top_alone:
+            return sequence.ids
+        return [token_id ^ (index % 2) for index, token_id in enumerate(sequence.ids)]

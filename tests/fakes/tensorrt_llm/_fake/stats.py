@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One record an iteration, under the names of C++'s structs; the last thousand are kept."""
+"""One record a step, with the names of C++'s structs; the last thousand are kept."""
 
 import queue
 import threading
@@ -15,10 +15,10 @@ KEPT = 1000
 
 
 class Stats:
-    """What was not measured is 0, None for a whole struct."""
+    """Values that are not measured are 0, whole structs None."""
 
     def __init__(self, limits: Limits) -> None:
-        self.begun = False  # nothing is told before the first request
+        self.begun = False  # there are no records before the first request
         self._limits, self._iteration = limits, 0
         self._records: queue.Queue = queue.Queue(KEPT)
         self._writing = threading.Lock()
@@ -48,7 +48,7 @@ class Stats:
         self._put(_only_known("top", **known))
 
     def take(self, seconds: float):
-        """The oldest record, None when none came for so long."""
+        """Return the oldest record, None if there is none within `seconds`."""
         if not self.begun:
             return None
         try:
@@ -64,6 +64,6 @@ class Stats:
 
 
 def _only_known(group: str, **known) -> dict:
-    """Every key of the sheet, and none besides."""
+    """Return exactly the keys of the sheet."""
     assert not set(known) - set(KEYS[group])
     return {key: known.get(key, 0) for key in KEYS[group]}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the real package exports here and the sheet names."""
+"""The exports of the real package that the sheet names."""
 
-from tensorrt_llm._fake.completion import CompletionOutput
-from tensorrt_llm.executor.utils import RequestError
+from tensorrt_llm._fake.errors import RequestError
+from tensorrt_llm._fake.requests.completion import CompletionOutput
 
 __all__ = ["CompletionOutput", "RequestError"]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The names of the real llmapi package that the sheet has fields for."""
 
-from tensorrt_llm._fake.completion import CompletionOutput
 from tensorrt_llm._fake.configs import (
     BatchingType,
     BuildConfig,
@@ -19,10 +18,12 @@ from tensorrt_llm._fake.configs import (
     TorchLlmArgs,
     TrtLlmArgs,
 )
+from tensorrt_llm._fake.errors import RequestError
 from tensorrt_llm._fake.llm import TorchLLM as LLM  # noqa: N814
-from tensorrt_llm._fake.results import RequestOutput
-from tensorrt_llm._fake.sampling_params import SamplingParams
-from tensorrt_llm.executor.utils import RequestError
+from tensorrt_llm._fake.requests.completion import CompletionOutput
+from tensorrt_llm._fake.requests.results import RequestOutput
+from tensorrt_llm._fake.requests.sampling_params import SamplingParams
+from tensorrt_llm._fake.version import NEWER
 
 __all__ = [
     "LLM",
@@ -46,3 +47,8 @@ __all__ = [
     "TorchLlmArgs",
     "TrtLlmArgs",
 ]
+
+if NEWER:
+    from tensorrt_llm._fake.configs import DecodeCudaGraphConfig, EncodeCudaGraphConfig
+
+    __all__ += ["DecodeCudaGraphConfig", "EncodeCudaGraphConfig"]

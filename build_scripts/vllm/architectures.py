@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The architectures that vLLM has, as config.json names them: decoders of text, with code in vLLM itself.
+
+Read from the model registry of vLLM 0.23.0; a newer release has more, and a line here admits it. Those of
+other modalities are left out. OPT alone is built and served in the tests.
+"""
+
+from __future__ import annotations
+
+ARCHITECTURES = """
+AXK1ForCausalLM AfmoeForCausalLM ApertusForCausalLM AquilaForCausalLM AquilaModel ArceeForCausalLM
+ArcticForCausalLM BaiChuanForCausalLM BaichuanForCausalLM BailingMoeForCausalLM BailingMoeV2ForCausalLM
+BailingMoeV2_5ForCausalLM BambaForCausalLM BloomForCausalLM ChatGLMForConditionalGeneration ChatGLMModel
+Cohere2ForCausalLM Cohere2MoeForCausalLM CohereForCausalLM CwmForCausalLM DbrxForCausalLM DeciLMForCausalLM
+DeepseekForCausalLM DeepseekV2ForCausalLM DeepseekV32ForCausalLM DeepseekV3ForCausalLM DeepseekV4ForCausalLM
+Dots1ForCausalLM Ernie4_5ForCausalLM Ernie4_5_MoeForCausalLM Exaone4ForCausalLM ExaoneForCausalLM
+ExaoneMoEForCausalLM Fairseq2LlamaForCausalLM FalconForCausalLM FalconH1ForCausalLM FalconMambaForCausalLM
+FlexOlmoForCausalLM GPT2LMHeadModel GPTBigCodeForCausalLM GPTJForCausalLM GPTNeoXForCausalLM
+Gemma2ForCausalLM Gemma3ForCausalLM Gemma3nForCausalLM Gemma4ForCausalLM GemmaForCausalLM Glm4ForCausalLM
+Glm4MoeForCausalLM Glm4MoeLiteForCausalLM GlmForCausalLM GlmMoeDsaForCausalLM GptOssForCausalLM
+GraniteForCausalLM GraniteMoeForCausalLM GraniteMoeHybridForCausalLM GraniteMoeSharedForCausalLM
+Grok1ForCausalLM Grok1ModelForCausalLM HYV3ForCausalLM HunYuanDenseV1ForCausalLM HunYuanMoEV1ForCausalLM
+HyperCLOVAXForCausalLM IQuestCoderForCausalLM IQuestLoopCoderForCausalLM InternLM2ForCausalLM
+InternLM3ForCausalLM InternLMForCausalLM Jais2ForCausalLM JambaForCausalLM KimiLinearForCausalLM
+LLaMAForCausalLM LagunaForCausalLM Lfm2ForCausalLM Lfm2MoeForCausalLM Llama4ForCausalLM LlamaForCausalLM
+LongcatFlashForCausalLM MPTForCausalLM Mamba2ForCausalLM MambaForCausalLM MellumForCausalLM MiMoForCausalLM
+MiMoV2FlashForCausalLM MiMoV2ForCausalLM MiniCPM3ForCausalLM MiniCPMForCausalLM MiniMaxForCausalLM
+MiniMaxM1ForCausalLM MiniMaxM2ForCausalLM MiniMaxText01ForCausalLM Ministral3ForCausalLM MistralForCausalLM
+MistralLarge3ForCausalLM MixtralForCausalLM MptForCausalLM NemotronForCausalLM NemotronHForCausalLM
+NemotronHPuzzleForCausalLM OPTForCausalLM Olmo2ForCausalLM Olmo3ForCausalLM OlmoForCausalLM
+OlmoHybridForCausalLM OlmoeForCausalLM OrionForCausalLM OuroForCausalLM PanguEmbeddedForCausalLM
+PanguProMoEV2ForCausalLM PanguUltraMoEForCausalLM Param2MoEForCausalLM PersimmonForCausalLM Phi3ForCausalLM
+PhiForCausalLM PhiMoEForCausalLM Plamo2ForCausalLM Plamo3ForCausalLM QWenLMHeadModel Qwen2ForCausalLM
+Qwen2MoeForCausalLM Qwen3ForCausalLM Qwen3MoeForCausalLM Qwen3NextForCausalLM RWForCausalLM
+Rnj1ForCausalLM SarvamMLAForCausalLM SarvamMoEForCausalLM SeedOssForCausalLM SolarForCausalLM
+StableLMEpochForCausalLM StableLmForCausalLM Starcoder2ForCausalLM Step1ForCausalLM Step3TextForCausalLM
+Step3p5ForCausalLM TeleChat2ForCausalLM TeleChat3ForCausalLM TeleChatForCausalLM TeleFLMForCausalLM
+XverseForCausalLM Zamba2ForCausalLM
+"""
+SUPPORTED = dict.fromkeys(ARCHITECTURES.split(), "the text models that vLLM 0.23 has")
+
+# The model types whose configuration class is in vLLM, beside those that transformers has.
+_CONFIGURATIONS = """
+RefinedWeb RefinedWebModel afmoe chatglm deepseek_v32 deepseek_v4 flex_olmo hy_v3 hyperclovax kimi_k2
+kimi_linear laguna lfm2_moe mellum nemotron olmo_hybrid qwen3_next step3_text step3p5
+"""
+OWN_CONFIGURATIONS = frozenset(_CONFIGURATIONS.split())

@@ -1,9 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""python -m client."""
-
-import sys
-
-from client.cli import main
-
-if __name__ == "__main__":
-    sys.exit(main())

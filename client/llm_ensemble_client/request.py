@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the fields of a request from the arguments of a call.
+
+Names and types are checked here: a tensor needs both, and Triton's HTTP frontend responds 500 to a wrong type
+and truncates integers to 32 bits. The server checks ranges, since it knows its engine's limits.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, TypedDict
+
+from llm_ensemble.contract.fields import FIELDS, INT32_MAX, refuse_unknown
+from llm_ensemble_client.errors import InvalidRequest
+
+Fields = dict[str, Any]  # checked values by name, without absent fields; words are a list of str
+Message = Mapping[str, Any]  # role, content, and other keys that the chat template reads
+
+LIMITS = {"INT32": (-INT32_MAX - 1, INT32_MAX), "UINT64": (0, 2**64 - 1)}
+FP32_MAX = 3.4028234e38
+
+
+class Sampling(TypedDict, total=False):
+    """The keyword arguments of generate() and stream(): the request's fields. None means not given.
+
+    A request is greedy if none of temperature, top_p, top_k and min_p is given. Their ranges and defaults are
+    in docs/contract.md.
+    """
+
+    add_special_tokens: bool | None  # default True with a prompt, without a second BOS; False with messages
+    add_generation_prompt: bool | None  # of messages; default True
+    continue_final_message: bool | None  # of messages: the completion continues the last one; default False
+    max_tokens: int | None  # default: the manifest's, 128 unless built otherwise
+    min_tokens: int | None
+    min_length: int | None  # alias of min_tokens
+    temperature: float | None  # 0 to 100; 0 is greedy
+    top_p: float | None  # 0 to 1; default 1
+    min_p: float | None  # 0 to 1; default 0
+    top_k: int | None  # default 0: all tokens, as with -1
+    repetition_penalty: float | None  # above 0; default 1
+    presence_penalty: float | None  # -2 to 2; default 0
+    frequency_penalty: float | None  # -2 to 2; default 0
+    length_penalty: float | None  # default 1
+    seed: int | None  # default: random for each request
+    random_seed: int | None  # alias of seed
+    beam_width: int | None  # default 1
+    num_return_sequences: int | None
+    stop_words: Sequence[str] | None  # the text ends before the first of them; a string is one word
+    bad_words: Sequence[str] | None
+    end_id: int | None  # token id
+    pad_id: int | None  # token id
+    ignore_eos: bool | None  # default False
+    exclude_input_in_output: bool | None  # default True
+    return_log_probs: bool | None  # default False
+    deadline_ms: int | None  # milliseconds; then the text so far is returned, finish_reason "timeout"
+
+
+def build_fields(
+    prompt: str | None, messages: Sequence[Message] | None, sampling: Mapping[str, Any]
+) -> Fields:
+    """Return the fields of a request. Raise InvalidRequest with the name of a wrong argument."""
+    if (prompt is None) == (messages is None):
+        raise _wrong("text_input", "give a prompt or messages, one of them")
+    for name in sampling:
+        if name in ("text_input", "messages", "stream"):
+            raise _wrong(
+                name, "is no keyword: give the prompt first, messages by name, and call stream() to stream"
+            )
+        if name not in FIELDS:
+            raise InvalidRequest(str(refuse_unknown(name)), name)
+    given = {"text_input": prompt, "messages": _as_json(messages), **sampling}
+    fields = {name: _check(name, value) for name, value in given.items() if value is not None}
+    return {name: value for name, value in fields.items() if value != []}
+
+
+def _as_json(messages: Sequence[Message] | None) -> str | None:
+    if messages is None:
+        return None
+    try:
+        return json.dumps([dict(message) for message in messages], ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise _wrong("messages", f"cannot be written as JSON: {error}") from error
+
+
+def _check(name: str, value: Any) -> Any:
+    field = FIELDS[name]
+    if field.many:
+        words = [value] if isinstance(value, str) else value
+        if not isinstance(words, Sequence):
+            raise _wrong(name, f"got {value!r}, must be a list of strings")
+        return [_text(name, word) for word in words]
+    if field.datatype == "BYTES":
+        return _text(name, value)
+    if field.datatype == "BOOL":
+        if not isinstance(value, bool):
+            raise _wrong(name, f"got {value!r}, must be True or False")
+        return value
+    return _float(name, value) if field.datatype == "FP32" else _integer(name, field.datatype, value)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _wrong(name, f"got {value!r}, must be a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise _wrong(name, f"no UTF-8 can be made of character {error.start}, half of a pair") from error
+    return value
+
+
+def _integer(name: str, datatype: str, value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise _wrong(name, f"got {value!r}, must be an integer")
+    value, (low, high) = int(value), LIMITS[datatype]
+    if not low <= value <= high:
+        raise _wrong(name, f"got {value}, must be at least {low} and at most {high}")
+    return value
+
+
+def _float(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise _wrong(name, f"got {value!r}, must be a number")
+    number = float(value)
+    if not math.isfinite(number) or abs(number) > FP32_MAX:
+        raise _wrong(name, f"got {value}, must be a number that fits 32 bits")
+    return number
+
+
+def _wrong(name: str, problem: str) -> InvalidRequest:
+    return InvalidRequest(f"{name}: {problem}", name)

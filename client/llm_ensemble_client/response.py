@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Responses of a request, and the completion made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llm_ensemble_client.errors import ServerError
+
+Outputs = Mapping[str, Any]  # by name: a value, or a flat list of values, row by row
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The completion of a request.
+
+    text: the generated text, of the first sequence
+    finish_reason: stop, length, timeout or cancelled, of the first sequence
+    num_input_tokens: tokens of the prompt, special tokens included
+    num_output_tokens: generated tokens of all sequences, without end tokens
+    texts, finish_reasons: one for each sequence
+    cum_log_probs: the sum of log probabilities of each sequence (natural logarithm); None unless
+        return_log_probs was set
+    output_log_probs: for each sequence the log probability of each token; None unless return_log_probs was
+        set. With several sequences, trailing values of exactly 0 are missing: the server pads with them
+    """
+
+    text: str
+    finish_reason: str
+    num_input_tokens: int
+    num_output_tokens: int
+    texts: tuple[str, ...]
+    finish_reasons: tuple[str, ...]
+    cum_log_probs: tuple[float, ...] | None = None
+    output_log_probs: tuple[tuple[float, ...], ...] | None = None
+
+
+@dataclass(frozen=True)
+class Response:
+    """One response: of a unary request the only one, of a stream the part since the previous one."""
+
+    texts: tuple[str, ...]
+    finish_reasons: tuple[str, ...]  # "" while a sequence runs
+    num_input_tokens: int
+    num_output_tokens: int
+    cum_log_probs: tuple[float, ...] | None
+    output_log_probs: tuple[tuple[float, ...], ...] | None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether every sequence has ended."""
+        return all(self.finish_reasons)
+
+
+def read_response(outputs: Outputs) -> Response:
+    """Return the response in the outputs. Raise ServerError if an output is missing or malformed."""
+    try:
+        texts = tuple(_list(outputs["text_output"]))
+        return Response(
+            texts=texts,
+            finish_reasons=tuple(_list(outputs["finish_reason"])),
+            num_input_tokens=_list(outputs["num_input_tokens"])[0],
+            num_output_tokens=_list(outputs["num_output_tokens"])[0],
+            cum_log_probs=tuple(_list(outputs["cum_log_probs"])) if "cum_log_probs" in outputs else None,
+            output_log_probs=_rows(outputs.get("output_log_probs"), len(texts)),
+        )
+    except (LookupError, TypeError) as error:
+        raise ServerError(f"not an answer of an llm-ensemble server: {sorted(outputs)}") from error
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _rows(values: Any, sequences: int) -> tuple[tuple[float, ...], ...] | None:
+    """Return one row for each sequence of a flat list."""
+    if values is None:
+        return None
+    flat = _list(values)
+    length = len(flat) // sequences
+    rows = [flat[i * length : (i + 1) * length] for i in range(sequences)]
+    return tuple(_without_padding(row) if sequences > 1 else tuple(row) for row in rows)
+
+
+def _without_padding(row: list[float]) -> tuple[float, ...]:
+    """Return the row without trailing zeros, with which the server pads it to the longest row."""
+    length = max((i + 1 for i, value in enumerate(row) if value), default=0)
+    return tuple(row[:length])
+
+
+class CompletionBuilder:
+    """Collects the responses of one request."""
+
+    def __init__(self) -> None:
+        self._responses: list[Response] = []
+
+    def add(self, response: Response) -> None:
+        """Append a response."""
+        self._responses.append(response)
+
+    @property
+    def completion(self) -> Completion | None:
+        """The completion; None until the last response has been added."""
+        if not self._responses or not self._responses[-1].is_last:
+            return None
+        last = self._responses[-1]
+        texts = tuple(map("".join, zip(*(response.texts for response in self._responses))))
+        return Completion(
+            text=texts[0],
+            finish_reason=last.finish_reasons[0],
+            num_input_tokens=last.num_input_tokens,
+            num_output_tokens=sum(response.num_output_tokens for response in self._responses),
+            texts=texts,
+            finish_reasons=last.finish_reasons,
+            cum_log_probs=last.cum_log_probs,
+            output_log_probs=self._log_probs(),
+        )
+
+    def _log_probs(self) -> tuple[tuple[float, ...], ...] | None:
+        rows = [response.output_log_probs for response in self._responses if response.output_log_probs]
+        if not rows:
+            return None
+        return tuple(tuple(x for part in parts for x in part) for parts in zip(*rows))
+
+
+def completion_from(response: Response) -> Completion:
+    """Return the completion in the response of a unary request. Raise ServerError if it is not final."""
+    gathered = CompletionBuilder()
+    gathered.add(response)
+    if gathered.completion is None:
+        raise ServerError("the server's response is not final")
+    return gathered.completion

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""gRPC for the asyncio client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+import grpc.aio
+from tritonclient.grpc import service_pb2_grpc
+
+from llm_ensemble_client.address import Address
+from llm_ensemble_client.deadline import Deadline
+from llm_ensemble_client.error_mapping import error_from_message
+from llm_ensemble_client.request import Fields
+from llm_ensemble_client.response import Response
+from llm_ensemble_client.transport import MetadataKind
+from llm_ensemble_client.transports import grpc_wire
+
+
+class AsyncGrpc:
+    """Transport over gRPC, for one event loop."""
+
+    def __init__(self, address: Address, headers: Mapping[str, str]) -> None:
+        self._address, self._metadata = address, tuple(headers.items())
+        self._opened: grpc.aio.Channel | None = None
+
+    async def infer(self, fields: Fields, deadline: Deadline) -> Response:
+        """Send a unary request and return its response."""
+        request = grpc_wire.infer_request(grpc_wire.UNARY, fields)
+        return grpc_wire.infer_response(await self._call("ModelInfer", request, deadline))
+
+    async def metadata(self, kind: MetadataKind, deadline: Deadline) -> dict[str, Any]:
+        """Return metadata of the server."""
+        return grpc_wire.read_metadata(kind, await self._call(*grpc_wire.METHODS[kind], deadline))
+
+    async def open(self, fields: Fields, deadline: Deadline) -> AsyncMessages:
+        """Start a streaming request and return its responses."""
+        requests = iter([grpc_wire.stream_request(fields)])
+        call = self._stub().ModelStreamInfer(requests, timeout=deadline.remaining(), metadata=self._metadata)
+        return AsyncMessages(self._address, call, deadline)
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, in seconds."""
+        await asyncio.sleep(seconds)
+
+    async def close(self) -> None:
+        """Close the channel."""
+        if self._opened is not None:
+            await self._opened.close()
+
+    async def _call(self, method: str, request: Any, deadline: Deadline) -> Any:
+        try:
+            call = getattr(self._stub(), method)
+            return await call(request, timeout=deadline.remaining(), metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise grpc_wire.error_from_rpc(error, self._address, deadline) from error
+
+    def _stub(self) -> Any:
+        """Return a stub; its channel, created with the first request, belongs to the running loop."""
+        if self._opened is None:
+            netloc, options = self._address.netloc, grpc_wire.OPTIONS
+            if self._address.is_secure:
+                self._opened = grpc.aio.secure_channel(netloc, grpc.ssl_channel_credentials(), options)
+            else:
+                self._opened = grpc.aio.insecure_channel(netloc, options)
+        return service_pb2_grpc.GRPCInferenceServiceStub(self._opened)
+
+
+class AsyncMessages:
+    """The responses of one ModelStreamInfer call."""
+
+    def __init__(self, address: Address, call: Any, deadline: Deadline) -> None:
+        self._address, self._call, self._deadline = address, call, deadline
+        self._is_open = True
+
+    async def next(self) -> Response | None:
+        """Return the next response; None after the last."""
+        try:
+            message = await self._call.read()
+        except grpc.RpcError as error:
+            self._is_open = False
+            raise grpc_wire.error_from_rpc(error, self._address, self._deadline) from error
+        if message is grpc.aio.EOF:
+            self._is_open = False
+            return None
+        if message.error_message:
+            raise await self._drained(message.error_message)
+        return grpc_wire.infer_response(message.infer_response)
+
+    async def _drained(self, message: str) -> Exception:
+        """Read to the end and return the error: a cancel now makes tritonserver 2.51.0 keep the model."""
+        while await self.next() is not None:
+            pass
+        return error_from_message(message)
+
+    def close(self) -> None:
+        """Cancel the call, which aborts the request. No-op if it has ended or failed."""
+        if self._is_open:
+            self._is_open = False
+            self._call.cancel()

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine stage: a request becomes a stream of numbered chunks, and every stream ends."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from llm_ensemble.contract.request import Request
+from llm_ensemble.contract.stream_id import StreamId
+from llm_ensemble.engine_stage.pacing import Pacing, SendChunk, min_seconds
+from llm_ensemble.engine_stage.stream import Stream
+from llm_ensemble.engines.protocol import Engine, GenerationRequest, Tokens
+from llm_ensemble.telemetry.engine_metrics import EngineReport
+from llm_ensemble.telemetry.metrics import Metrics, Unseen
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.05  # between two looks at the streams
+CLOSE_SECONDS = 10
+EARLY_SECONDS = 0.005  # the last chunk is sent this much before the deadline, by which it must have arrived
+
+
+class EngineStage:
+    """Gives a request a stream id, sends the engine's tokens in chunks, ends the stream by its deadline.
+
+    instance: of the engine stage; stream ids of two instances differ. give_up: called once when the engine
+    has died and every stream has ended. report: the metrics.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        instance: int = 0,
+        give_up: Callable[[], None] = lambda: None,
+        report: EngineReport | None = None,
+    ) -> None:
+        self._engine = engine
+        self._give_up = give_up
+        self._report = report or EngineReport(Metrics(Unseen), instance)
+        self._ids = StreamId.of_instance(instance)
+        self._streams: dict[int, Stream] = {}
+        self._pacing = Pacing(self._streams.__len__)
+        self._closed = threading.Event()
+        self._clock = threading.Thread(target=self._watch, name="stream-clock", daemon=True)
+        self._clock.start()
+
+    def generate(
+        self,
+        input_ids: list[int],
+        request: Request,
+        send: SendChunk,
+        *,
+        stream_id: StreamId | None = None,
+        label: str = "",
+    ) -> None:
+        """Start a stream; `send` is called with its chunks, the last of them marked.
+
+        stream_id: that of a request from ensemble_unary. None, or an id in use, which a client can cause by
+        its sequence_id, assigns a new one. label: the request id of the client, for the log. Raises
+        RequestError, Overloaded or EngineError, before any chunk, if the engine rejects the request.
+        """
+        if not stream_id or stream_id in self._streams:
+            stream_id = next(self._ids)
+        gather = min_seconds(request.text, is_watched=stream_id.is_unary)
+        stream = self._streams[stream_id] = Stream(stream_id, request, send, self._pacing, gather)
+        on_scheduled = self._report.on_arrival(len(input_ids))
+        generation = GenerationRequest(
+            stream_id, input_ids, request.sampling, label or f"#{stream_id}", on_scheduled
+        )
+        try:
+            self._engine.submit(generation, lambda tokens: self._on_tokens(stream, tokens))
+        except BaseException:
+            del self._streams[stream_id]
+            raise
+
+    def abort(self, stream_id: StreamId) -> None:
+        """End a stream early. No-op if there is none of this id."""
+        if stream := self._streams.get(stream_id):
+            self._end(stream, "cancelled")
+
+    @property
+    def open(self) -> int:
+        """The number of streams that have not ended."""
+        return len(self._streams)
+
+    def close(self) -> None:
+        """End every stream and close the engine."""
+        self._engine.close()
+        self._closed.set()
+        self._clock.join()
+
+    def _on_tokens(self, stream: Stream, tokens: Tokens) -> None:
+        self._report.on_tokens(len(tokens.token_ids))
+        stream.add(tokens)
+        if stream.is_over:
+            self._streams.pop(stream.id, None)
+
+    def _end(self, stream: Stream, finish: str) -> None:
+        """Send the last chunk, then abort in the engine: one that hangs must not keep the client waiting."""
+        try:
+            stream.end(finish)
+        finally:
+            self._streams.pop(stream.id, None)
+            self._engine.abort(stream.id)
+
+    def _watch(self) -> None:
+        wait = TICK_SECONDS
+        while not self._closed.wait(wait):
+            for stream in [*self._streams.values()]:
+                try:
+                    self._look_at(stream)
+                except Exception:
+                    log.exception("stream %d: no chunk could be sent", stream.id)
+            if self._engine.failed and not self._streams:
+                self._leave_engine()
+                return
+            nearest = min((stream.deadline for stream in [*self._streams.values()]), default=math.inf)
+            wait = max(0, min(TICK_SECONDS, nearest - EARLY_SECONDS - time.monotonic()))
+
+    def _leave_engine(self) -> None:
+        """Close the failed engine, which may hold GPUs and processes, for CLOSE_SECONDS at most; give up."""
+        closing = threading.Thread(target=self._engine.close, name="engine-close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
+        self._give_up()
+
+    def _look_at(self, stream: Stream) -> None:
+        if time.monotonic() >= stream.deadline - EARLY_SECONDS:
+            self._end(stream, "timeout")
+        else:
+            stream.send_due()

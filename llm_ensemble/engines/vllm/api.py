@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adapter for vLLM's AsyncLLM: loading, unsupported fields, sampling parameters, outputs.
+
+Read in the source of 0.23.0 (the release for GPUs that requirements/vllm.txt pins) and 0.27.1 (the CPU build
+of the tests), and run with both, the first on an H200.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from llm_ensemble.contract.sampling import Sampling
+from llm_ensemble.engines.protocol import Tokens
+from llm_ensemble.engines.vllm.settings import VllmSettings
+from llm_ensemble.errors import EngineError, RequestError
+from llm_ensemble.manifest import ENGINE, MODELOPT, Manifest
+
+# A precision of the manifest that vLLM calls a dtype. Any other is the checkpoint's own quantization.
+DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}
+# vLLM takes a seed of -1 for none, and its newer GPU sampler stores 64 signed bits.
+SEED_BITS = 2**63 - 1
+
+
+def engine_arguments(engine_dir: Path, manifest: Manifest, settings: VllmSettings) -> dict[str, Any]:
+    """Return the fields of vLLM's AsyncEngineArgs.
+
+    vLLM needs no tokenizer here, and has no end token without one: sampling_params gives it.
+    Log probabilities are those of the model's own distribution (logprobs_mode "raw_logprobs", the default).
+    """
+    limits = manifest.limits
+    return {
+        "model": str(engine_dir / ENGINE),
+        "skip_tokenizer_init": True,
+        "dtype": DTYPES.get(manifest.precision, "auto"),
+        "quantization": "fp8" if _is_quantized_at_load(engine_dir, manifest) else None,
+        "tensor_parallel_size": manifest.tensor_parallel,
+        "pipeline_parallel_size": manifest.pipeline_parallel,
+        "max_model_len": limits.max_seq_len,
+        "max_num_seqs": limits.max_batch_size,
+        "max_num_batched_tokens": limits.max_num_tokens,
+        "gpu_memory_utilization": settings.gpu_memory_fraction,
+        "enable_prefix_caching": settings.prefix_cache,
+        "enforce_eager": not settings.cuda_graphs,
+        "disable_log_stats": True,
+        "enable_log_requests": False,
+    }
+
+
+def _is_quantized_at_load(engine_dir: Path, manifest: Manifest) -> bool:
+    """Return whether vLLM makes FP8 of full weights; a checkpoint's own quantization it finds by itself."""
+    folder = engine_dir / ENGINE
+    if manifest.precision != "fp8" or (folder / MODELOPT).exists():
+        return False
+    return not json.loads((folder / "config.json").read_bytes()).get("quantization_config")
+
+
+def read_sampling(sampling: Sampling) -> Any:
+    """Return vLLM's SamplingParams. Raise RequestError for what vLLM does not support.
+
+    vLLM's own refusals begin with the field's name, which is ours too: the range of temperature and of the
+    penalties, which differs between releases. A temperature below 0.01 vLLM takes for 0.01.
+    """
+    if sampling.beam_width > 1:
+        raise RequestError("beam_width", "the vllm engine has no beam search; leave it out or send 1")
+    try:
+        return sampling_params(sampling)
+    except Exception as error:
+        field, _, problem = str(error.args[0] if error.args else error).partition(" ")
+        raise RequestError(field, f"{problem.rstrip('.')} with the vllm engine") from error
+
+
+def sampling_params(sampling: Sampling) -> Any:
+    """Convert sampling settings to vLLM's."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    params = SamplingParams(
+        n=sampling.num_return_sequences,
+        max_tokens=sampling.max_tokens,
+        min_tokens=sampling.min_tokens,
+        stop_token_ids=sampling.end_ids or None,
+        ignore_eos=True,  # the end tokens are in stop_token_ids
+        detokenize=False,
+        output_kind=RequestOutputKind.DELTA,
+        logprobs=0 if sampling.log_probs else None,  # 0: the chosen token's alone
+        repetition_penalty=sampling.repetition_penalty,
+        presence_penalty=sampling.presence_penalty,
+        frequency_penalty=sampling.frequency_penalty,
+        skip_clone=True,  # this object is not used again
+        **_choice(sampling),
+    )
+    if sampling.bad_words:
+        # The public argument takes words, for which vLLM would need a tokenizer.
+        params._bad_words_token_ids = sampling.bad_words
+    return params
+
+
+def _choice(sampling: Sampling) -> dict[str, Any]:
+    """Return the fields by which the next token is chosen."""
+    if sampling.greedy:
+        return {"temperature": 0.0}
+    return {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
+        "seed": sampling.seed & SEED_BITS,
+    }
+
+
+def read_output(output: Any, sampling: Sampling) -> list[Tokens]:
+    """Return the new tokens of a RequestOutput, without the end token, which vLLM returns.
+
+    Raise EngineError if a sequence ended with an error, or a log probability is missing.
+    """
+    return [_read_sequence(sequence, sampling) for sequence in output.outputs]
+
+
+def _read_sequence(sequence: Any, sampling: Sampling) -> Tokens:
+    ids = list(sequence.token_ids)
+    finish = sequence.finish_reason or ""
+    if finish == "abort":
+        finish = "cancelled"
+    elif finish == "stop" and ids and ids[-1] in sampling.end_ids:
+        ids.pop()
+    elif finish not in ("", "stop", "length"):
+        raise EngineError(f"vLLM ended the request for the reason {finish!r}")
+    return Tokens(ids, finish, None, sequence.index, _log_probs(sequence, ids) if sampling.log_probs else [])
+
+
+def _log_probs(sequence: Any, ids: list[int]) -> list[float]:
+    try:
+        return [of_token[token_id].logprob for token_id, of_token in zip(ids, sequence.logprobs or ())]
+    except KeyError as error:
+        raise EngineError("vLLM left out a token's log probability") from error

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vLLM's AsyncLLM as an engine: NVIDIA GPUs, continuous batching, any checkpoint that vLLM loads.
+
+- AsyncLLM is made and used in one event loop, in a thread of its own: its output handler runs there. What
+  is done with tokens happens in another thread (hand_over.py), since it would hold up the handler.
+- The model itself runs in other processes, which vLLM starts; if one dies, AsyncLLM.errored is set.
+- vLLM's queue has no limit, so the scheduler here limits how many requests wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from llm_ensemble.contract.sampling import Sampling
+from llm_ensemble.engines.protocol import EngineStats, GenerationRequest, OnTokens
+from llm_ensemble.engines.scheduler import ActiveRequest, Scheduler
+from llm_ensemble.engines.vllm.api import engine_arguments, read_output, read_sampling
+from llm_ensemble.engines.vllm.hand_over import HandOver
+from llm_ensemble.engines.vllm.settings import VllmSettings
+from llm_ensemble.engines.vllm.stats import cache_usage_logger
+from llm_ensemble.engines.vllm.token_sink import has_direct_sink, take_outputs
+from llm_ensemble.errors import EngineDirectoryError, EngineError
+from llm_ensemble.manifest import Manifest
+
+log = logging.getLogger(__name__)
+
+CHECK_SECONDS = 0.5  # between two looks at whether vLLM lives; without requests nothing else shows it
+# For vLLM's processes, which are killed then. Their own tidy end takes 5 s (seen), with nothing left to save.
+PROCESSES_SECONDS = 1.0
+SHUTDOWN_SECONDS = 20  # for the whole of vLLM's shutdown, which has no limit of its own
+LAST_TOKENS_SECONDS = 5  # at close, for pending tokens and for the event loop
+# A request of each kind before the engine is ready: the first of a shape compiles kernels.
+WARM_UP = (
+    Sampling(max_tokens=8),
+    Sampling(
+        max_tokens=8, greedy=False, top_k=50, top_p=0.9, min_p=0.01, frequency_penalty=0.1, log_probs=True
+    ),
+)
+WARM_UP_PROMPT = [1, 2, 3, 4]
+
+
+class VllmEngine:
+    """One AsyncLLM and the thread whose event loop drives it; submit and abort hand their work there."""
+
+    def __init__(
+        self,
+        engine_dir: Path,
+        manifest: Manifest,
+        max_waiting: int,
+        settings: VllmSettings,
+        **arguments: Any,
+    ) -> None:
+        """Load the engine. arguments: further fields of AsyncEngineArgs. Raise EngineDirectoryError."""
+        self._scheduler = Scheduler(manifest.limits.max_batch_size, max_waiting, self._abort_soon)
+        self._cache_usage = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._submitted = 0
+        self._loop = _new_event_loop()
+        self._outputs = HandOver(self._loop, self._on_output)
+        self._thread = threading.Thread(target=self._run, name="vllm-engine", daemon=True)
+        self._thread.start()
+        arguments = engine_arguments(engine_dir, manifest, settings) | arguments
+        try:
+            self._llm = self._in_loop(self._load(arguments))
+        except Exception as error:
+            self._stop_threads()
+            raise EngineDirectoryError(f"{engine_dir} cannot be loaded: {error}") from error
+        self._direct = has_direct_sink(self._llm)
+        self._in_loop(self._warm_up())
+        self._call_soon(self._check_life)
+        # What was loaded lives as long as the process: the garbage collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+
+    def submit(self, request: GenerationRequest, on_tokens: OnTokens) -> None:
+        """Queue a request (see Engine.submit)."""
+        params = read_sampling(request.sampling)
+        active = self._scheduler.add(request, on_tokens)
+        self._schedule()
+        self._call_soon(self._start, active, params)
+
+    def abort(self, stream_id: int) -> None:
+        """End a request early (see Engine.abort)."""
+        self._scheduler.abort(stream_id)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the engine is dead (see Engine.failed)."""
+        return self._scheduler.failed
+
+    def stats(self) -> EngineStats:
+        """Return the load; kv_cache_usage is that of vLLM's last step."""
+        running, waiting = self._scheduler.load
+        return EngineStats(running, waiting, self._cache_usage if running else 0.0)
+
+    def close(self) -> None:
+        """End every open request, free the GPUs, stop the threads; returns even if vLLM hangs."""
+        if not self._scheduler.close():
+            return
+        shutdown = threading.Thread(
+            target=self._llm.shutdown, args=(PROCESSES_SECONDS,), name="vllm-shutdown", daemon=True
+        )
+        shutdown.start()
+        shutdown.join(SHUTDOWN_SECONDS)
+        if shutdown.is_alive():
+            log.error("vLLM has not shut down within %s s; its processes may be left", SHUTDOWN_SECONDS)
+        self._stop_threads()
+
+    def _stop_threads(self) -> None:
+        self._call_soon(self._stop)
+        self._outputs.close(LAST_TOKENS_SECONDS)
+        self._thread.join(LAST_TOKENS_SECONDS)
+
+    async def _load(self, arguments: dict[str, Any]) -> Any:
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        loggers = [cache_usage_logger(self._set_cache_usage)]
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=loggers)
+
+    async def _warm_up(self) -> None:
+        for number, sampling in enumerate(WARM_UP):
+            params = read_sampling(sampling)
+            name = f"warm-up {number}"
+            await take_outputs(
+                self._llm, _prompt(WARM_UP_PROMPT), params, name, lambda output: None, direct=False
+            )
+
+    def _set_cache_usage(self, usage: float) -> None:
+        self._cache_usage = usage
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    def _stop(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.call_soon(self._loop.stop)
+
+    def _in_loop(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def _call_soon(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call a function on the event loop's thread; no-op if the loop is closed, as vLLM then is."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function, *args)
+
+    def _check_life(self) -> None:
+        if self._llm.errored:
+            self._scheduler.fail("a process of vLLM has ended")
+        elif not self._scheduler.closed:
+            self._loop.call_later(CHECK_SECONDS, self._check_life)
+
+    def _start(self, active: ActiveRequest, params: Any) -> None:
+        self._create_task(self._generate(active, params))
+
+    def _create_task(self, coroutine: Any) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)  # the loop itself holds only a weak reference
+        task.add_done_callback(self._tasks.discard)
+
+    async def _generate(self, active: ActiveRequest, params: Any) -> None:
+        if active.aborted or active.finished:
+            self._finish(active)
+            return
+        self._submitted += 1
+        active.handle = str(self._submitted)  # the id in vLLM, which must differ from all others
+        try:
+            await take_outputs(
+                self._llm,
+                _prompt(active.request.input_ids),
+                params,
+                active.handle,
+                functools.partial(self._outputs.put, active),
+                direct=self._direct,
+            )
+        except Exception as error:
+            self._handle_error(active, error)
+
+    def _on_output(self, active: ActiveRequest, output: Any) -> None:
+        """Deliver an output; in the thread of HandOver, which must not see an exception."""
+        try:
+            if isinstance(output, Exception):
+                raise output
+            self._scheduler.deliver(active, read_output(output, active.request.sampling))
+        except Exception as error:
+            self._handle_error(active, error)
+        if active.finished:
+            self._schedule()
+            if not getattr(output, "finished", True):  # aborted before vLLM knew the request
+                self._abort_soon(active)
+
+    def _handle_error(self, active: ActiveRequest, error: Exception) -> None:
+        """End the request, or all of them if vLLM has died."""
+        if self._llm.errored:
+            self._scheduler.fail("vLLM has died", error)
+        else:
+            log.error("request %s failed in the engine: %r", active.request.label, error)
+            self._finish(active, EngineError(f"the engine failed the request: {error!r}"))
+            self._abort_soon(active)
+
+    def _finish(self, active: ActiveRequest, error: EngineError | None = None) -> None:
+        self._scheduler.finish(active, error)
+        self._schedule()
+
+    def _abort_soon(self, active: ActiveRequest) -> None:
+        self._call_soon(self._abort, active)
+
+    def _abort(self, active: ActiveRequest) -> None:
+        """Abort in vLLM, which forgets the request at once, and end it here."""
+        if active.handle and not self._llm.errored:
+            self._create_task(self._abort_in_vllm(active.handle))
+        self._finish(active)
+
+    async def _abort_in_vllm(self, handle: str) -> None:
+        with contextlib.suppress(Exception):  # of a dead engine, whose requests have all ended
+            await self._llm.abort(handle)
+
+    def _schedule(self) -> None:
+        """Count as running what vLLM runs: in the order of submission, as many as have slots."""
+        while self._scheduler.schedule():
+            pass
+
+
+def _prompt(input_ids: list[int]) -> Any:
+    from vllm.inputs.engine import tokens_input
+
+    return tokens_input(input_ids)
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop of uvloop, which vLLM installs and its own server uses; else Python's."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Usage of vLLM's KV cache, from its statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def cache_usage_logger(on_usage: Callable[[float], None]) -> Any:
+    """Return a factory of vLLM's for a logger of statistics, which calls on_usage after each step.
+
+    on_usage: takes the part of the KV cache in use, 0 to 1. vLLM calls the interface unstable: of `record`
+    the first argument is used, and only if it has the usage.
+    """
+    from vllm.v1.metrics.loggers import StatLoggerBase
+
+    class CacheUsage(StatLoggerBase):  # type: ignore[misc]
+        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
+            """Take nothing from the configuration."""
+
+        def record(self, scheduler_stats: Any = None, *_: Any, **__: Any) -> None:
+            usage = getattr(scheduler_stats, "kv_cache_usage", None)
+            if usage is not None:
+                on_usage(usage)
+
+        def log_engine_initialized(self) -> None:
+            """Log nothing."""
+
+    return CacheUsage

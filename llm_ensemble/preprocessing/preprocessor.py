@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Preprocessing: from the fields of requests to token ids and one record each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from llm_ensemble.contract.request import Request, TextOptions
+from llm_ensemble.contract.request_fields import RequestFields
+from llm_ensemble.contract.sampling import Sampling, read_sampling
+from llm_ensemble.errors import EngineDirectoryError, EnsembleError, RequestError
+from llm_ensemble.manifest import TOKENIZER, Manifest
+from llm_ensemble.preprocessing.chat import ChatTemplate
+from llm_ensemble.preprocessing.prompt_text import prompt_text, special_tokens
+from llm_ensemble.preprocessing.special_tokens import PromptTokenizer
+
+MIN_CHARACTERS = 100_000  # so many are always tokenized; they take some hundredths of a second
+Prepared = tuple[list[int], Request]  # the prompt's token ids, and all else
+
+
+def load_tokenizer(engine_dir: Path) -> Tokenizer:
+    """Return the tokenizer of an engine directory. Raise EngineDirectoryError if it cannot be loaded."""
+    path = engine_dir / TOKENIZER / "tokenizer.json"
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exception, for a missing file too
+        raise EngineDirectoryError(f"{path} cannot be loaded ({error}): build the engine again") from error
+
+
+class Preprocessor:
+    """Checks requests against the engine's limits, and tokenizes the prompts of a batch in one call.
+
+    chat: the model's chat template, None for a model without one. deadline_ms: for requests that set none.
+    log_text: whether prompts travel on to postprocessing, which logs them.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        manifest: Manifest,
+        chat: ChatTemplate | None,
+        deadline_ms: int,
+        log_text: bool = False,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._prompt_tokenizer = PromptTokenizer(tokenizer)
+        self._vocabulary = tokenizer.get_vocab_size()
+        self._limits = manifest.limits
+        self._max_prompt = min(self._limits.max_input_len, self._limits.max_seq_len - 1)
+        # No token is longer than the vocabulary's longest, so what cannot fit is not tokenized: 10 MB take
+        # seconds, in which other prompts wait. Long texts only, since some tokenizers drop spaces.
+        self._max_characters = max(MIN_CHARACTERS, self._max_prompt * max(map(len, tokenizer.get_vocab())))
+        self._defaults = manifest.defaults
+        self._chat = chat
+        self._deadline_ms = deadline_ms
+        self._log_text = log_text
+
+    def prepare(self, batch: Sequence[RequestFields]) -> list[Prepared | EnsembleError]:
+        """Return token ids and record of each request; of one that cannot be served, its error."""
+        arrived = time.monotonic()
+        prompts = [self._prompt(fields) for fields in batch]
+        ids = self._tokenize(batch, prompts)
+        return [
+            prompt if isinstance(prompt, EnsembleError) else self._request(fields, prompt, ids[i], arrived)
+            for i, (fields, prompt) in enumerate(zip(batch, prompts))
+        ]
+
+    def _prompt(self, fields: RequestFields) -> str | EnsembleError:
+        try:
+            prompt = prompt_text(fields, self._chat)
+            if len(prompt) > self._max_characters:
+                raise RequestError(
+                    fields.prompt_field,
+                    f"{len(prompt)} characters, at most {self._max_prompt} tokens fit; shorten the prompt",
+                )
+            return prompt
+        except EnsembleError as error:
+            return error
+
+    def _tokenize(
+        self, batch: Sequence[RequestFields], prompts: list[str | EnsembleError]
+    ) -> dict[int, list[int]]:
+        """Return the token ids of the prompts, by index in the batch."""
+        texts = {i: prompt for i, prompt in enumerate(prompts) if isinstance(prompt, str)}
+        ids = self._prompt_tokenizer.encode([*texts.values()], [special_tokens(batch[i]) for i in texts])
+        return dict(zip(texts, ids))
+
+    def _request(
+        self, fields: RequestFields, prompt: str, input_ids: list[int], arrived: float
+    ) -> Prepared | RequestError:
+        try:
+            sampling = self._sampling(fields, len(input_ids))
+        except RequestError as error:
+            return error
+        text = TextOptions(
+            stream=fields.stream,
+            stop_words=fields.stop_words,
+            echo="" if fields.exclude_input_in_output else prompt,
+            num_input_tokens=len(input_ids),
+            num_sequences=sampling.num_return_sequences,
+            log_probs=sampling.log_probs,
+            arrived=arrived,
+            prompt=prompt if self._log_text else "",
+        )
+        deadline_ms = self._deadline_ms if fields.deadline_ms is None else fields.deadline_ms
+        return input_ids, Request(sampling, text, arrived + deadline_ms / 1000)
+
+    def _sampling(self, fields: RequestFields, prompt_tokens: int) -> Sampling:
+        max_tokens = self._max_tokens(fields, prompt_tokens)
+        bad_words = self._encode_words(fields.bad_words)
+        return read_sampling(fields, max_tokens, bad_words, self._limits, self._defaults, self._vocabulary)
+
+    def _encode_words(self, words: list[str]) -> list[list[int]]:
+        """Return the ids of each word with and without a leading space: most tokenizers tell these apart."""
+        if not words:
+            return []
+        spellings = [spelling for word in words for spelling in (word, f" {word}")]
+        encodings = self._tokenizer.encode_batch_fast(spellings, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def _max_tokens(self, fields: RequestFields, prompt_tokens: int) -> int:
+        """Return max_tokens, or the default within what fits. Raise RequestError if it does not fit."""
+        limits = self._limits
+        room = limits.max_seq_len - prompt_tokens
+        if prompt_tokens == 0:
+            raise RequestError(fields.prompt_field, "no token is left of it after tokenizing; send some text")
+        if prompt_tokens > limits.max_input_len or room < 1:
+            raise RequestError(
+                fields.prompt_field,
+                f"{prompt_tokens} tokens, at most {self._max_prompt} fit; shorten the prompt",
+            )
+        if fields.max_tokens is None:
+            return min(self._defaults.max_tokens, room)
+        if fields.max_tokens > room:
+            raise RequestError(
+                "max_tokens",
+                f"got {fields.max_tokens}, must be at most {room} here: prompt ({prompt_tokens} tokens) and "
+                f"completion share max_seq_len {limits.max_seq_len}",
+            )
+        return fields.max_tokens

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The prompt of a request: text_input as it is, or messages through the chat template."""
+
+from __future__ import annotations
+
+from llm_ensemble.contract.request_fields import RequestFields
+from llm_ensemble.errors import RequestError
+from llm_ensemble.preprocessing.chat import ChatTemplate
+from llm_ensemble.preprocessing.special_tokens import Special
+
+OF_MESSAGES = ("add_generation_prompt", "continue_final_message")  # false is neutral
+
+
+def prompt_text(fields: RequestFields, chat: ChatTemplate | None) -> str:
+    """Return the prompt. Raise RequestError if there is none, EngineError as ChatTemplate.render does.
+
+    chat: None for a model without a chat template.
+    """
+    if fields.messages is not None:
+        return _rendered(fields, fields.messages, chat)
+    for name in OF_MESSAGES:
+        if getattr(fields, name):
+            raise RequestError(
+                name, "belongs to messages; leave it out, or send messages instead of text_input"
+            )
+    if fields.text_input is None:
+        raise RequestError("text_input", "missing; send the prompt, or messages")
+    if not fields.text_input:
+        raise RequestError("text_input", "empty; send at least one character")
+    return fields.text_input
+
+
+def special_tokens(fields: RequestFields) -> Special:
+    """Return what add_special_tokens means. A chat template writes its special tokens itself."""
+    if fields.add_special_tokens is not None:
+        return Special.ALL if fields.add_special_tokens else Special.NONE
+    return Special.ONCE if fields.messages is None else Special.NONE
+
+
+def _rendered(fields: RequestFields, messages: str, chat: ChatTemplate | None) -> str:
+    if fields.text_input is not None:
+        raise RequestError("messages", "text_input is there too; send one of them")
+    if chat is None:
+        raise RequestError("messages", "this model has no chat template; send text_input")
+    continues, adds_prompt = fields.continue_final_message, fields.add_generation_prompt
+    if continues and adds_prompt:
+        raise RequestError(
+            "continue_final_message", "add_generation_prompt is true too; one of them may be true"
+        )
+    return chat.render(
+        messages,
+        add_generation_prompt=not continues if adds_prompt is None else adds_prompt,
+        continue_final_message=continues,
+    )

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What would fail obscurely later, checked before tritonserver starts."""

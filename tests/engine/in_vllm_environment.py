@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is the vllm engine's own, with the real vLLM. test_vllm.py runs this module in vLLM's environment."""
+
+import os
+import signal
+
+import pytest
+
+from llm_ensemble.contract.sampling import Sampling
+from llm_ensemble.engines.protocol import GenerationRequest
+from llm_ensemble.engines.vllm.api import read_sampling
+from llm_ensemble.errors import EngineError, RequestError
+from tests.engine.submitted import PROMPT, Submitted
+from tests.processes import descendants
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.parametrize("kind", ["vllm"], indirect=True, scope="module")
+
+
+def children():
+    """Return the running processes that vLLM started, by their id; one that has ended has no command."""
+    processes = descendants(os.getpid())[1:]
+    return {one.pid for one in processes if one.command and "resource_tracker" not in one.command}
+
+
+def test_tokens_are_taken_directly_and_generate_gives_the_same(engine, monkeypatch):
+    assert engine._direct
+    sampling = {"max_tokens": 30, "log_probs": True}
+    direct = Submitted(engine, 1, **sampling).rest()
+    monkeypatch.setattr(engine, "_direct", False)
+    by_generate = Submitted(engine, 2, **sampling).rest()
+    assert ids_and_log_probs(by_generate) == ids_and_log_probs(direct)
+    assert engine.stats().running == 0
+    submitted = Submitted(engine, 3, max_tokens=400)
+    submitted.next()
+    engine.abort(3)
+    assert submitted.rest()[-1].finish == "cancelled"
+
+
+def ids_and_log_probs(received):
+    return (
+        [token for tokens in received for token in tokens.token_ids],
+        [value for tokens in received for value in tokens.log_probs],
+    )
+
+
+def test_log_probs_are_the_model_s_own_whatever_the_temperature(engine):
+    (greedy,) = Submitted(engine, 1, max_tokens=1, log_probs=True).rest()
+    sampling = {"greedy": False, "temperature": 0.5, "top_k": 1, "seed": 1, "repetition_penalty": 1.0}
+    (sampled,) = Submitted(engine, 1, max_tokens=1, log_probs=True, **sampling).rest()
+    assert sampled.token_ids == greedy.token_ids
+    assert sampled.log_probs == pytest.approx(greedy.log_probs, abs=1e-4)
+
+
+def test_a_bad_word_of_one_or_several_tokens_is_not_generated(engine):
+    first, second, *_ = Submitted(engine, 1, max_tokens=4).ids()
+    assert Submitted(engine, 1, max_tokens=1, bad_words=[[first]]).ids() != [first]
+    ids = Submitted(engine, 1, max_tokens=4, bad_words=[[first, second]]).ids()
+    assert ids[0] == first
+    assert ids[1] != second
+
+
+@pytest.mark.parametrize(
+    ("sampling", "field"),
+    [
+        ({"beam_width": 2}, "beam_width"),
+        ({"presence_penalty": 3.0}, "presence_penalty"),
+        ({"frequency_penalty": -2.5}, "frequency_penalty"),
+    ],
+)
+def test_what_vllm_does_not_support_is_refused_by_name(engine, sampling, field):
+    with pytest.raises(RequestError, match=f"^{field}: .*with the vllm engine|leave it out") as refused:
+        Submitted(engine, 1, **sampling)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("seed", [0, 2**63 - 1, 2**63, 2**64 - 1])
+def test_every_seed_is_one_that_vllm_takes(engine, seed):
+    params = read_sampling(Sampling(max_tokens=1, greedy=False, seed=seed))
+    assert 0 <= params.seed < 2**63
+
+
+def test_a_request_that_vllm_refuses_fails_alone(engine, manifest):
+    neighbour = Submitted(engine, 1, max_tokens=100)
+    too_long = Submitted(engine, 2, [1] * (manifest.limits.max_seq_len + 1))
+    assert "the engine failed the request" in str(too_long.rest()[-1].error)
+    assert len(neighbour.ids()) == 100
+    assert not engine.failed
+
+
+def test_aborting_a_request_before_vllm_knows_it_leaves_nothing_running(engine):
+    for stream_id in range(20):
+        submitted = Submitted(engine, stream_id, max_tokens=400)
+        engine.abort(stream_id)
+        assert submitted.rest()[-1].finish == "cancelled"
+    wait_for(lambda: not engine._llm.output_processor.has_unfinished_requests())
+
+
+def test_the_cache_s_usage_is_vllm_s(engine):
+    submitted = Submitted(engine, 1, max_tokens=300)
+    submitted.next()
+    wait_for(lambda: engine.stats().kv_cache_usage > 0)
+    engine.abort(1)
+    submitted.rest()
+    assert engine.stats().kv_cache_usage == 0
+
+
+def test_when_a_process_of_vllm_dies_without_requests_that_is_noticed(start, engine):
+    before = children()
+    dying = start()
+    os.kill(min(children() - before), signal.SIGKILL)  # the first that was started; it starts the workers
+    wait_for(lambda: dying.failed)
+    with pytest.raises(EngineError, match="the engine failed"):
+        dying.submit(GenerationRequest(99, PROMPT, Sampling(max_tokens=1)), print)
+    dying.close()
+    wait_for(lambda: children() == before)
+
+
+def test_closing_ends_vllm_s_processes(engine):
+    assert children()
+    engine.close()
+    wait_for(lambda: not children())

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes that die or hang while `serve` runs, and what clients and operators see of it.
+
+Four servers fail at a time, a stage in each, since these tests mostly wait.
+"""
+
+import concurrent.futures
+import contextlib
+import functools
+import os
+import re
+import signal
+import time
+import urllib.request
+
+import msgspec
+import pytest
+
+from benchmarks.pace.make_engine import LIMITS, make_pace_engine
+from llm_ensemble_client import Client, ClientError, ServerError, Unreachable
+from tests.asking import as_infer, generate, generate_stream, joined, post, refusal
+from tests.processes import STAGES, descendants
+from tests.server.conftest import lay_tapped
+from tests.server.serving import FAILED, ReadyServe, one_each, ready_serve, serve_command, served
+
+NOT_READY_SECONDS = 10  # docs/running.md promises it
+
+
+@pytest.fixture(scope="module")
+def pace(tmp_path_factory):
+    """An engine that gives a token each 20 ms."""
+    return make_pace_engine(tmp_path_factory.mktemp("pace") / "engine")
+
+
+def stream(server, protocol, max_tokens=3000):
+    """Return a stream's text, or its error. One of 3000 tokens lasts a minute."""
+    ports = server.ports
+    url = ports.http_url if protocol == "http" else f"grpc://{ports.host}:{ports.grpc}"
+    with Client(url, timeout=50, retries=False) as client:
+        try:
+            return "".join(client.stream("The server", max_tokens=max_tokens, ignore_eos=True))
+        except ClientError as error:
+            return error
+
+
+def test_a_stage_that_is_killed_ends_an_idle_server(pace, tmp_path):
+    with one_each(STAGES, pace, tmp_path) as each:
+        for name, one_server in each.items():
+            os.kill(one_server.stub(name).pid, signal.SIGKILL)
+        for one_server in each.values():
+            one_server.wait_not_ready(NOT_READY_SECONDS)
+        for name, one_server in each.items():
+            one_server.wait_failed()
+            assert one_server.last_line == (
+                f"serve: {name} has died (its process was {one_server.stub(name).pid}): "
+                "start serve again, or set ON_DEAD=restart"
+            )
+
+
+def test_a_stage_that_is_killed_under_load_ends_every_stream_by_an_error(pace, tmp_path):
+    with one_each(STAGES, pace, tmp_path) as each, concurrent.futures.ThreadPoolExecutor(24) as pool:
+        streams = [
+            pool.submit(stream, one_server.server, protocol)
+            for one_server in each.values()
+            for protocol in ("http", "grpc") * 3
+        ]
+        time.sleep(1)
+        assert not [one_stream for one_stream in streams if one_stream.done()]
+        for name, one_server in each.items():
+            os.kill(one_server.stub(name).pid, signal.SIGKILL)
+        for one_server in each.values():
+            one_server.wait_not_ready(NOT_READY_SECONDS)
+        for name, one_server in each.items():
+            one_server.wait_failed()
+            assert one_server.last_line.startswith(f"serve: {name} has died")
+        ends = [one_stream.result(10) for one_stream in streams]
+        assert {type(end) for end in ends} <= {Unreachable, ServerError}
+
+
+def test_a_stage_that_hangs_ends_the_server(pace, tmp_path):
+    """A stopped process neither works nor dies."""
+    with one_each([*STAGES, "whole"], pace, tmp_path, HANG_SECONDS=8) as each:
+        whole = each.pop("whole")
+        os.kill(whole.process("bin/tritonserver").pid, signal.SIGSTOP)
+        for name, one_server in each.items():
+            os.kill(one_server.stub(name).pid, signal.SIGSTOP)
+        whole.wait_failed(60)
+        assert all(name in whole.last_line for name in STAGES)
+        for name, one_server in each.items():
+            one_server.wait_failed(60)
+            # The engine alone, if a probe just before was counted for the others and its token not yet.
+            pattern = r"serve: (.*) (?:made no progress|generated no token) for \d+ s, although probed.*"
+            hung = re.fullmatch(pattern, one_server.last_line)
+            assert hung, one_server.log_tail
+            assert name in hung[1]
+
+
+@contextlib.contextmanager
+def tapped(engine_dir, folder, **environ):
+    """Start a `serve` with tapped stages, whose engine takes 20 ms a step."""
+    lay_tapped(folder)
+    command = functools.partial(serve_command, module="tests.server.serve_tapped")
+    slow = {"TAP_FOLDER": folder, "TAP_STEP_SECONDS": 0.02}
+    with served(engine_dir, folder / "log", command=command, **slow, **environ) as server:
+        yield server
+
+
+def last_line(folder):
+    return (folder / "log").read_text().splitlines()[-1]
+
+
+def test_an_engine_that_hangs_keeps_deadlines_and_ends_the_server(demo_engine, tmp_path):
+    fields = {"max_tokens": 300, "ignore_eos": True, "deadline_ms": 3000}
+    with (
+        tapped(demo_engine, tmp_path, HANG_SECONDS=8) as server,
+        concurrent.futures.ThreadPoolExecutor() as pool,
+    ):
+        running = pool.submit(generate_stream, server, "The server", **fields)
+        time.sleep(1)
+        started = time.monotonic()
+        hanging = pool.submit(generate, server, "The server", id="hang", **fields)
+        assert running.result()[-1]["finish_reason"] == "timeout"
+        assert joined(running.result())
+        assert hanging.result()["finish_reason"] == "timeout"
+        assert time.monotonic() - started < 3 * 3
+        assert server.process.wait(60) == FAILED
+    assert re.match(r"serve: tensorrt_llm generated no token for \d+ s, although probed", last_line(tmp_path))
+
+
+def test_an_engine_that_raises_ends_its_requests_and_the_server(demo_engine, tmp_path):
+    with tapped(demo_engine, tmp_path) as server, concurrent.futures.ThreadPoolExecutor() as pool:
+        streams = [pool.submit(stream, server, protocol, 500) for protocol in ("http", "grpc")]
+        time.sleep(0.5)
+        killer = pool.submit(refusal, server, {"text_input": "The server", "id": "die"})
+        assert "internal error" in killer.result(10)[1]
+        assert [type(one_stream.result(10)) for one_stream in streams] == [ServerError, ServerError]
+        assert server.process.wait(30) == FAILED
+    assert last_line(tmp_path).startswith("serve: tensorrt_llm has died")
+
+
+def test_a_server_restarts_once_and_not_for_ever(pace, tmp_path):
+    with ready_serve(pace, tmp_path / "log", ON_DEAD="restart") as first:
+        os.kill(first.stub("preprocessing").pid, signal.SIGKILL)
+        first.wait_not_ready(NOT_READY_SECONDS)
+        # ensure that the old one is gone before the new one counts
+        deadline = time.monotonic() + 30
+        while first.process("bin/tritonserver").pid in [p.pid for p in descendants(first.server.process.pid)]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        first.server.wait_ready()
+        assert generate(first.server, "The server", max_tokens=3)["num_output_tokens"] == 3
+        second = ReadyServe(first.server, tmp_path / "log")
+        os.kill(second.process("bin/tritonserver").pid, signal.SIGKILL)
+        second.wait_failed()
+        assert "serve: preprocessing has died" in (tmp_path / "log").read_text()
+        assert second.last_line.endswith("less than 60 s after a restart")
+
+
+def test_when_tritonserver_is_killed_clients_get_an_error_at_once_and_serve_ends(pace, tmp_path):
+    with ready_serve(pace, tmp_path / "log") as server, concurrent.futures.ThreadPoolExecutor() as pool:
+        streams = [pool.submit(stream, server.server, protocol) for protocol in ("http", "grpc")]
+        time.sleep(1)
+        os.kill(server.process("bin/tritonserver").pid, signal.SIGKILL)
+        assert [type(one_stream.result(10)) for one_stream in streams] == [Unreachable, Unreachable]
+        server.wait_failed()
+        assert "tritonserver ended by itself with -9" in server.last_line
+
+
+def test_a_stop_under_load_drains_running_requests_and_refuses_new_ones(pace, tmp_path):
+    fields = {"max_tokens": 200, "ignore_eos": True}
+    with ready_serve(pace, tmp_path / "log") as server, concurrent.futures.ThreadPoolExecutor(32) as pool:
+        whole = joined(generate_stream(server.server, "The server", **fields))
+        running = [pool.submit(generate_stream, server.server, "The server", **fields) for _ in range(32)]
+        time.sleep(1.5)
+        server.server.process.send_signal(signal.SIGTERM)
+        server.wait_not_ready(5)
+        client = Client(server.server.ports.http_url, timeout=10, retries=False)
+        with client, pytest.raises(ClientError):
+            client.generate("The server", max_tokens=1)
+        assert not [one_stream for one_stream in running if one_stream.done()]
+        assert [joined(one_stream.result()) for one_stream in running] == [whole] * 32
+        assert server.server.process.wait(40) == 0
+        assert server.leftovers() == []
+
+
+def successes(server, model="ensemble_unary"):
+    """Return how many requests a model has served."""
+    ports = server.ports
+    with urllib.request.urlopen(f"http://{ports.host}:{ports.metrics}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    return int(re.search(rf'^nv_inference_request_success{{model="{model}".*}} (\d+)', text, re.MULTILINE)[1])
+
+
+def test_the_watchdog_probes_an_idle_server_and_not_a_busy_one(pace, tmp_path):
+    with ready_serve(pace, tmp_path / "log", HANG_SECONDS=5) as server:
+        idle_until = time.monotonic() + 10
+        while successes(server.server) < 2:
+            assert time.monotonic() < idle_until
+            time.sleep(0.1)
+        before, sent, started = successes(server.server), 0, time.monotonic()
+        while time.monotonic() - started < 5:
+            status, _ = post(server.server, "infer", as_infer(text_input="a", max_tokens=3), "ensemble_unary")
+            assert status == 200
+            sent += 1
+        # One may have been under way.
+        assert successes(server.server) - before - sent in (0, 1)
+    assert " request " in (tmp_path / "log").read_text()
+    assert "watchdog" not in (tmp_path / "log").read_text()
+
+
+def test_a_full_server_is_not_taken_for_one_that_hangs(tmp_path):
+    """For longer than HANG_SECONDS the watchdog's probe is refused, or waits."""
+    few = make_pace_engine(tmp_path / "few", msgspec.structs.replace(LIMITS, max_batch_size=2))
+    fields = {"max_tokens": 350, "ignore_eos": True}
+    with (
+        ready_serve(few, tmp_path / "log", MAX_WAITING=2, HANG_SECONDS=5) as server,
+        concurrent.futures.ThreadPoolExecutor() as pool,
+    ):
+        started = time.monotonic()
+        streams = [pool.submit(generate_stream, server.server, "The server", **fields) for _ in range(4)]
+        ends = [one_stream.result()[-1]["finish_reason"] for one_stream in streams]
+        assert ends == ["length"] * 4
+        assert time.monotonic() - started > 2 * 5
+        assert server.server.process.poll() is None

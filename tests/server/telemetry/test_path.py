@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many chunks a request takes through the stages, on an engine of a known pace."""
+
+import concurrent.futures
+import json
+import urllib.request
+
+import msgspec
+import pytest
+import tritonclient.grpc as grpcclient
+
+from benchmarks.pace.make_engine import LIMITS, make_pace_engine
+from serving.tritonserver import free_ports, running
+from tests.asking import GrpcStream, as_infer, post, tensors
+
+INTERVAL_MS = 10
+RUNNING = 48  # more than the 32 threads that Triton gives a model by default
+ASKED = {"text_input": "the of and to in is that it was for on are as with they", "ignore_eos": True}
+
+
+@pytest.fixture(scope="module")
+def paced(tmp_path_factory):
+    """A server with slots for RUNNING requests and no queue."""
+    folder = tmp_path_factory.mktemp("paced")
+    limits = msgspec.structs.replace(LIMITS, max_batch_size=RUNNING)
+    with pytest.MonkeyPatch.context() as patch, (folder / "log").open("wb") as log:
+        patch.setenv("PACE_TTFT_MS", "30")
+        patch.setenv("PACE_INTERVAL_MS", str(INTERVAL_MS))
+        patch.setenv("MAX_WAITING", "0")
+        with running(make_pace_engine(folder / "pace", limits), free_ports(), log) as server:
+            server.wait_ready()
+            yield server
+
+
+def chunks_seen(server):
+    """Return how many chunks postprocessing has received."""
+    url = f"{server.ports.http_url}/v2/models/postprocessing/stats"
+    with urllib.request.urlopen(url) as answer:
+        return json.load(answer)["model_stats"][0]["inference_count"]
+
+
+def responses(server, tokens):
+    """Read one stream to its end; return its responses."""
+    with GrpcStream(server) as stream:
+        return list(stream.ask(**ASKED, max_tokens=tokens, stream=True))
+
+
+def test_a_single_stream_gets_each_token_by_itself(paced):
+    counts = [one["num_output_tokens"] for one in responses(paced, 60)]
+    assert sum(counts) == 60
+    # Other work on the machine may now and then bring two at once.
+    assert len(counts) > 45
+
+
+def test_many_streams_take_fewer_chunks_than_tokens(paced):
+    before = chunks_seen(paced)
+    with concurrent.futures.ThreadPoolExecutor(RUNNING) as threads:
+        counts = list(threads.map(lambda _: responses(paced, 200), range(RUNNING)))
+    tokens = sum(one["num_output_tokens"] for stream in counts for one in stream)
+    assert tokens == RUNNING * 200
+    assert chunks_seen(paced) - before < tokens / 3
+
+
+def test_a_unary_request_is_one_chunk_however_long_it_takes(paced):
+    before = chunks_seen(paced)
+    status, text = post(paced, "infer", as_infer(**ASKED, max_tokens=150), model="ensemble_unary")
+    assert status == 200, text
+    assert chunks_seen(paced) - before == 1
+
+
+def test_as_many_unary_requests_run_at_a_time_as_the_engine_has_slots(paced):
+    """By default Triton's Python backend runs 32; the others would end after this stream."""
+    address = f"127.0.0.1:{paced.ports.grpc}"
+    errors = []
+    with grpcclient.InferenceServerClient(address) as client:
+        for _ in range(RUNNING - 1):
+            asked = tensors(**ASKED, max_tokens=300)
+            client.async_infer("ensemble_unary", asked, callback=lambda result, error: errors.append(error))
+        assert len(responses(paced, 400)) > 1  # runs longer, and began later
+        assert errors == [None] * (RUNNING - 1)

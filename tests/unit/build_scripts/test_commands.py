@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands of others: shown and kept as they go, explained when they fail, ended with all they started."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from build_scripts.errors import CommandFailed
+from build_scripts.progress import Interrupted, Progress
+from build_scripts.tensorrt_llm.commands import run
+
+
+@pytest.fixture
+def progress():
+    made = Progress(1)
+    yield made
+    made.drop_log()
+
+
+def python(code, *more):
+    return [sys.executable, "-c", code, *more]
+
+
+def test_the_line_can_be_run_alone_and_the_output_is_shown_and_kept(progress, capfd):
+    run(python("import sys; print('out'); print('err', file=sys.stderr)", "two words"), progress)
+    shown = capfd.readouterr().out
+    assert shown.startswith(f"$ {sys.executable} -c 'import sys; ")
+    assert "'two words'\n" in shown
+    assert {"out", "err"} <= set(shown.splitlines())
+    assert progress.log.read_text() == shown
+
+
+def test_output_is_shown_while_the_command_runs(progress, capfd):
+    seen = []
+    code = "import time; print('early'); time.sleep(1.5); print('late')"
+    started = time.monotonic()
+    show = progress.show
+    progress.show = lambda output: (seen.append((time.monotonic() - started, output)), show(output))
+    run(python(code), progress)
+    early, late = (next(at for at, output in seen if output.startswith(word)) for word in (b"early", b"late"))
+    assert late - early > 1
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import sys; sys.exit(3)", "ended with exit code 3: read the lines above"),
+        ("print('CUDA out of memory'); exit(1)", "exit code 1: it ran out of memory: free the GPU"),
+        ("raise OSError(28, 'No space left on device')", "the disk is full"),
+        ("print('HTTPError: datasets/cnn'); exit(1)", "give a local folder with --calib-dataset"),
+        ("import os; os.kill(os.getpid(), 9)", "was ended by SIGKILL: most likely the machine ran out"),
+        ("import os; os.abort()", "was ended by SIGABRT"),
+    ],
+)
+def test_a_failure_gives_the_exit_code_and_what_to_do(progress, code, told):
+    with pytest.raises(CommandFailed, match=told):
+        run(python(code), progress)
+
+
+def test_a_script_is_called_by_its_own_name(progress, tmp_path):
+    (tmp_path / "convert_checkpoint.py").write_text("exit(2)")
+    with pytest.raises(CommandFailed, match=r"^convert_checkpoint.py ended with exit code 2"):
+        run([sys.executable, str(tmp_path / "convert_checkpoint.py")], progress)
+
+
+BUSY = """
+import os, pathlib, signal, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+pathlib.Path(sys.argv[1]).write_text(f"{os.getpid()} {child.pid}")
+if len(sys.argv) > 2: sys.exit(0)
+time.sleep(60)
+"""
+
+
+def gone(pid):
+    """Ended; its parent may not have heard of it yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def wait_until_gone(pids):
+    deadline = time.monotonic() + 10
+    while not all(map(gone, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert all(map(gone, pids))
+
+
+def test_an_interrupt_ends_the_command_and_what_it_started(progress, tmp_path, monkeypatch):
+    old = signal.signal(signal.SIGUSR1, progress.interrupt)
+    note = tmp_path / "pids"
+
+    def interrupt_once_it_runs():
+        while not note.exists() or not note.read_text():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    threading.Thread(target=interrupt_once_it_runs).start()
+    try:
+        with pytest.raises(Interrupted):
+            run(python(BUSY, str(note)), progress)
+    finally:
+        signal.signal(signal.SIGUSR1, old)
+    wait_until_gone([int(pid) for pid in note.read_text().split()])
+
+
+def test_what_a_command_leaves_behind_is_ended_too(progress, tmp_path):
+    note = tmp_path / "pids"
+    run(python(BUSY, str(note), "leave"), progress)
+    wait_until_gone([int(pid) for pid in note.read_text().split()])

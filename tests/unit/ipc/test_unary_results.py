@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+from llm_ensemble.contract.stream_id import StreamId
+from llm_ensemble.ipc.unary_results import UnaryResults, UnaryResultSender
+from llm_ensemble.postprocessing.postprocessor import SequenceText, Text
+
+
+def text(words):
+    return Text([SequenceText(words, "stop", 2, [-0.5], -0.5)], 3, True)
+
+
+def test_each_result_reaches_the_call_of_its_stream(own_mailboxes):
+    results, sender = UnaryResults(), UnaryResultSender()
+    with results.pending(StreamId(1)) as one, results.pending(StreamId(2)) as two:
+        sender.send(StreamId(2), text("hé\0"))
+        sender.send(StreamId(3), text("of no call"))
+        sender.send(StreamId(1), text("x" * 3_000_000))
+        assert two.result(5) == text("hé\0")
+        assert len(one.result(5).sequences[0].text) == 3_000_000
+    assert results._pending == {}
