@@ -110,7 +110,7 @@ def lay_stub(stub: Path, folder: Path) -> None:
 
 
 def lay_repository(repository: Path, copy: Path, instances: int) -> Path:
-    """Return the model repository for this many instances of the engine stage.
+    """Return the model repository for this many instances of the engine stage, and of postprocessing.
 
     `repository` itself for one; for several, `copy`, made of it with another count. The other stages have one
     instance each, which all engines share. A repository whose path is not plain becomes a link at `copy`.
@@ -118,6 +118,7 @@ def lay_repository(repository: Path, copy: Path, instances: int) -> Path:
     if instances == 1:
         return plain_path(repository, copy)
     shutil.copytree(repository, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    config = copy / ENGINE_STAGE / "config.pbtxt"
-    config.write_text(config.read_text().replace(ONE_INSTANCE, SEVERAL_INSTANCES.format(instances)))
+    for stage in (ENGINE_STAGE, "postprocessing"):
+        config = copy / stage / "config.pbtxt"
+        config.write_text(config.read_text().replace(ONE_INSTANCE, SEVERAL_INSTANCES.format(instances)))
     return copy

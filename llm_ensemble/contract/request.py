@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The records that travel between the three stages of the ensemble, and their one encoding.
 
-Preprocessing sends input_ids and one Request; the engine stage answers with Chunks. Both travel as msgpack in
-a UINT8 tensor: numpy holds it without making an object of every string, which a BYTES tensor would, and a
-field added here changes no config.pbtxt.
+Preprocessing sends input_ids and one Request, the engine stage answers with Pulses: through Triton, as
+msgpack in a UINT8 tensor. numpy holds it without making an object of every string, which a BYTES tensor
+would, and a field added here changes no config.pbtxt. Chunks go beside Triton (ipc/chunks.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Wire = npt.NDArray[np.uint8]  # shape [1, n]: a batch of one record of n bytes
 class TextOptions(msgspec.Struct, frozen=True, array_like=True):
     """The part of a request that postprocessing needs.
 
-    It travels through the engine stage on the first chunk: behind a decoupled model an ensemble passes on
+    It travels through the engine stage on the first pulse: behind a decoupled model an ensemble passes on
     that model's tensors alone (a rule of Triton's).
     """
 
@@ -58,27 +58,36 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 class Chunk(msgspec.Struct, frozen=True, array_like=True):
     """New tokens of a stream since the chunk before.
 
-    stream: the StreamId, as a plain integer: msgspec encodes and decodes those ten times as fast. number: 0,
-    1, 2 ... within the stream. parts: at most one a sequence; none in a chunk that only lets postprocessing
-    check for a client disconnect. last: no chunk follows. error: why the engine gave up the stream; that
-    chunk is the last. text: on chunk 0 only.
+    stream: the StreamId, as a plain integer: msgspec encodes and decodes those ten times as fast. parts: at
+    most one a sequence; none in a chunk that only says that the stream is alive. last: no chunk follows.
+    error: why the engine gave up the stream; that chunk is the last.
     """
 
     stream: int
-    number: int
     parts: list[Part]
     last: bool = False
     error: str = ""
+
+
+class Pulse(msgspec.Struct, frozen=True, array_like=True):
+    """What makes Triton ask postprocessing for a stream, now and then while the stream is open.
+
+    The first gives the stream a way to respond and has its options; Triton marks each that follows a client
+    disconnect. stream: the StreamId. engine: the instance of the engine stage that runs it.
+    """
+
+    stream: int
+    engine: int
     text: TextOptions | None = None
 
 
-def to_wire(record: Request | Chunk) -> Wire:
+def to_wire(record: Request | Pulse) -> Wire:
     """Return a record encoded as a UINT8 array of shape [1, n]."""
     return np.frombuffer(msgspec.msgpack.encode(record), dtype=np.uint8).reshape(1, -1)
 
 
 _request_decoder = msgspec.msgpack.Decoder(Request)
-_chunk_decoder = msgspec.msgpack.Decoder(Chunk)
+_pulse_decoder = msgspec.msgpack.Decoder(Pulse)
 
 
 def request_from_wire(array: Wire) -> Request:
@@ -86,6 +95,6 @@ def request_from_wire(array: Wire) -> Request:
     return _request_decoder.decode(array.tobytes())
 
 
-def chunk_from_wire(array: Wire) -> Chunk:
-    """Return the Chunk encoded in an array. Raise msgspec.DecodeError if there is none."""
-    return _chunk_decoder.decode(array.tobytes())
+def pulse_from_wire(array: Wire) -> Pulse:
+    """Return the Pulse encoded in an array. Raise msgspec.DecodeError if there is none."""
+    return _pulse_decoder.decode(array.tobytes())

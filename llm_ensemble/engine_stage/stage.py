@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine stage: a request becomes a stream of numbered chunks, and every stream ends."""
+"""The engine stage: a request becomes a stream of chunks, and every stream ends."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from llm_ensemble.contract.request import Request
+from llm_ensemble.contract.request import Chunk, Request
 from llm_ensemble.contract.stream_id import StreamId
-from llm_ensemble.engine_stage.pacing import Pacing, SendChunk, min_seconds
-from llm_ensemble.engine_stage.stream import Stream
+from llm_ensemble.engine_stage.outlet import Outlet
+from llm_ensemble.engine_stage.pacing import Pacing
+from llm_ensemble.engine_stage.stream import SendChunk, Stream
 from llm_ensemble.engines.protocol import Engine, GenerationRequest, Tokens
 from llm_ensemble.telemetry.engine_metrics import EngineReport
 from llm_ensemble.telemetry.metrics import Metrics, Unseen
@@ -41,41 +42,56 @@ class EngineStage:
         self._engine = engine
         self._give_up = give_up
         self._report = report or EngineReport(Metrics(Unseen), instance)
+        self._instance = instance
         self._ids = StreamId.of_instance(instance)
         self._streams: dict[int, Stream] = {}
         self._pacing = Pacing(self._streams.__len__)
         self._closed = threading.Event()
-        self._clock = threading.Thread(target=self._watch, name="stream-clock", daemon=True)
-        self._clock.start()
+        self._threads = [
+            threading.Thread(target=self._watch, name="stream-clock", daemon=True),
+            threading.Thread(target=self._pulse, name="stream-pulses", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def generate(
         self,
         input_ids: list[int],
         request: Request,
-        send: SendChunk,
+        outlet: Outlet,
         *,
         stream_id: StreamId | None = None,
         label: str = "",
     ) -> None:
-        """Start a stream; `send` is called with its chunks, the last of them marked.
+        """Start a stream, whose pulses and end go to `outlet`; its chunks go where it is claimed from.
 
         stream_id: that of a request from ensemble_unary. None, or an id in use, which a client can cause by
         its sequence_id, assigns a new one. label: the request id of the client, for the log. Raises
-        RequestError, Overloaded or EngineError, before any chunk, if the engine rejects the request.
+        RequestError, Overloaded or EngineError, before any pulse, if the engine rejects the request.
         """
         if not stream_id or stream_id in self._streams:
             stream_id = next(self._ids)
-        gather = min_seconds(request.text, is_watched=stream_id.is_unary)
-        stream = self._streams[stream_id] = Stream(stream_id, request, send, self._pacing, gather)
+        stream = self._streams[stream_id] = Stream(stream_id, request, outlet, self._pacing, self._instance)
         on_scheduled = self._report.on_arrival(len(input_ids))
         generation = GenerationRequest(
             stream_id, input_ids, request.sampling, label or f"#{stream_id}", on_scheduled
         )
         try:
             self._engine.submit(generation, lambda tokens: self._on_tokens(stream, tokens))
+            stream.open()
         except BaseException:
-            del self._streams[stream_id]
+            self._streams.pop(stream_id, None)
+            self._engine.abort(stream_id)
             raise
+
+    def claim(self, stream_id: int, send: SendChunk) -> None:
+        """Send a stream's chunks where postprocessing wants them; a last one if there is no such stream."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            send(Chunk(stream_id, [], last=True, error="the engine stage does not have this stream"))
+            return
+        stream.claim(send)
+        self._forget(stream)
 
     def abort(self, stream_id: StreamId) -> None:
         """End a stream early. No-op if there is none of this id."""
@@ -91,12 +107,16 @@ class EngineStage:
         """End every stream and close the engine."""
         self._engine.close()
         self._closed.set()
-        self._clock.join()
+        for thread in self._threads:
+            thread.join()
 
     def _on_tokens(self, stream: Stream, tokens: Tokens) -> None:
         self._report.on_tokens(len(tokens.token_ids))
         stream.add(tokens)
-        if stream.is_over:
+        self._forget(stream)
+
+    def _forget(self, stream: Stream) -> None:
+        if stream.is_closed:
             self._streams.pop(stream.id, None)
 
     def _end(self, stream: Stream, finish: str) -> None:
@@ -104,7 +124,7 @@ class EngineStage:
         try:
             stream.end(finish)
         finally:
-            self._streams.pop(stream.id, None)
+            self._forget(stream)
             self._engine.abort(stream.id)
 
     def _watch(self) -> None:
@@ -118,8 +138,17 @@ class EngineStage:
             if self._engine.failed and not self._streams:
                 self._leave_engine()
                 return
-            nearest = min((stream.deadline for stream in [*self._streams.values()]), default=math.inf)
+            open_streams = [stream for stream in [*self._streams.values()] if not stream.is_over]
+            nearest = min((stream.deadline for stream in open_streams), default=math.inf)
             wait = max(0, min(TICK_SECONDS, nearest - EARLY_SECONDS - time.monotonic()))
+
+    def _pulse(self) -> None:
+        while not self._closed.wait(TICK_SECONDS):
+            for stream in [*self._streams.values()]:
+                try:
+                    stream.pulse_if_due()
+                except Exception:
+                    log.exception("stream %d: no pulse could be sent", stream.id)
 
     def _leave_engine(self) -> None:
         """Close the failed engine, which may hold GPUs and processes, for CLOSE_SECONDS at most; give up."""
@@ -129,7 +158,8 @@ class EngineStage:
         self._give_up()
 
     def _look_at(self, stream: Stream) -> None:
-        if time.monotonic() >= stream.deadline - EARLY_SECONDS:
+        if not stream.is_over and time.monotonic() >= stream.deadline - EARLY_SECONDS:
             self._end(stream, "timeout")
         else:
             stream.send_due()
+            self._forget(stream)

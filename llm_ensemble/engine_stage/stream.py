@@ -1,44 +1,79 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One stream in the engine stage: from the engine's tokens to numbered chunks."""
+"""One stream in the engine stage: from the engine's tokens to chunks."""
 
 from __future__ import annotations
 
+import logging
+import math
 import random
 import threading
 import time
+from collections.abc import Callable
 
-from llm_ensemble.contract.request import Chunk, Part, Request, TextOptions
+from llm_ensemble.contract.request import Chunk, Part, Pulse, Request, TextOptions
 from llm_ensemble.contract.stream_id import StreamId
-from llm_ensemble.engine_stage.pacing import QUIET_SECONDS, Pacing, SendChunk
+from llm_ensemble.engine_stage.outlet import Outlet
+from llm_ensemble.engine_stage.pacing import QUIET_SECONDS, Pacing, min_seconds
 from llm_ensemble.engines.protocol import Tokens
+from llm_ensemble.errors import INTERNAL_ERROR
+
+log = logging.getLogger(__name__)
+SendChunk = Callable[[Chunk], None]
 
 # Jitter of the send interval, so that streams that start together do not send in bursts.
 JITTER = (0.9, 1.1)
 
 
-class Stream:
-    """Gathers tokens, numbers chunks and sends them. Thread-safe.
+# Between two pulses of a stream. Each shows a client disconnect, and costs as much as a response.
+PULSE_SECONDS = 0.75
+# A stream that has ended waits so long for postprocessing to claim it; far longer than any queue of pulses.
+CLAIM_SECONDS = 30
 
-    min_seconds: for which tokens are gathered at least (pacing.min_seconds). is_over: no chunk follows.
+
+class Stream:
+    """Gathers tokens and sends them in chunks to the instance of postprocessing that claims the stream.
+
+    Thread-safe. engine: this instance of the engine stage. is_over: the engine's tokens are complete.
+    is_closed: the last chunk is sent, and Triton's request ended.
     """
 
     def __init__(
-        self, stream_id: StreamId, request: Request, send: SendChunk, pacing: Pacing, min_seconds: float
+        self, stream_id: StreamId, request: Request, outlet: Outlet, pacing: Pacing, engine: int = 0
     ) -> None:
         self.id = stream_id
         self.deadline = request.deadline
         self.is_over = False
-        self._wire_id = int(stream_id)
-        self._text: TextOptions | None = request.text
-        self._send = send
+        self.is_closed = False
+        self._wire_id, self._engine = int(stream_id), engine
+        self._text = request.text
+        self._outlet = outlet
         self._pacing = pacing
-        self._min_seconds = min_seconds
+        self._send: SendChunk | None = None  # until the stream is claimed, tokens are gathered
+        self._min_seconds = min_seconds(request.text)
         self._running = set(range(request.text.num_sequences))
         self._gathered: dict[int, Gathered] = {}
-        self._next_chunk = 0
-        self._sent_at = time.monotonic()
-        self._due_at = self._sent_at + min_seconds  # a streaming request's first token is sent immediately
+        self._error = ""
+        self._sent_at = self._over_at = time.monotonic()
+        self._due_at = self._sent_at + self._min_seconds  # a streaming request's first is sent immediately
+        self._pulse_at = math.inf
         self._lock = threading.Lock()
+        self._outlet_lock = threading.Lock()  # a pulse takes long; tokens do not wait for it
+
+    def open(self) -> None:
+        """Send the first pulse; raises what Triton raises. To be called once.
+
+        It is the only one of a unary request: ensemble_unary checks for a client disconnect by itself.
+        """
+        self._pulse(self._text, last=self.id.is_unary)
+        if not self.id.is_unary:  # streams that begin together must not pulse together
+            self._pulse_at = time.monotonic() + PULSE_SECONDS * random.uniform(0.5, 1)
+
+    def claim(self, send: SendChunk) -> None:
+        """Send chunks from now on, and first what was gathered, if it is time for it."""
+        with self._lock:
+            self._send = send
+            if self.is_over or (self._gathered and time.monotonic() >= self._due_at):
+                self._flush()
 
     def add(self, tokens: Tokens) -> None:
         """Add what an engine step generated; send a chunk if it is time for one. No-op after the end."""
@@ -49,8 +84,9 @@ class Stream:
                 self._finish(tokens.finish, str(tokens.error or ""))
                 return
             self._gather(tokens)
-            self.is_over = not self._running
-            if self.is_over or time.monotonic() >= self._due_at:
+            if not self._running:
+                self._finish("")
+            elif self._send and time.monotonic() >= self._due_at:
                 self._flush()
 
     def end(self, finish: str) -> None:
@@ -60,13 +96,28 @@ class Stream:
                 self._finish(finish)
 
     def send_due(self) -> None:
-        """Send what is due; an empty chunk if none was sent for QUIET_SECONDS, which shows a disconnect."""
+        """Send what is due; an empty chunk if none was sent for QUIET_SECONDS, by which clients see life."""
         with self._lock:
             now = time.monotonic()
-            is_due = self._gathered and now >= self._due_at
-            is_quiet = now - self._sent_at >= max(QUIET_SECONDS, self._min_seconds)
-            if not self.is_over and (is_due or is_quiet):
-                self._flush()
+            if self._send and not self.is_over:
+                is_quiet = now - self._sent_at >= max(QUIET_SECONDS, self._min_seconds)
+                if is_quiet or (self._gathered and now >= self._due_at):
+                    self._flush()
+            elif self.is_over and not self.is_closed and now - self._over_at >= CLAIM_SECONDS:
+                log.error("stream %d: postprocessing did not claim it", self.id)
+                self._close(INTERNAL_ERROR)
+
+    def pulse_if_due(self) -> None:
+        """Send a pulse if it is time for one."""
+        if time.monotonic() >= self._pulse_at:
+            self._pulse_at = time.monotonic() + PULSE_SECONDS
+            self._pulse(None)
+
+    def _pulse(self, text: TextOptions | None, *, last: bool = False) -> None:
+        pulse = Pulse(self._wire_id, self._engine, text)
+        with self._outlet_lock:
+            if not self.is_closed:
+                self._pacing.measure(lambda: self._outlet.pulse(pulse, last=last))
 
     def _gather(self, tokens: Tokens) -> None:
         self._gathered.setdefault(tokens.index, Gathered()).add(tokens)
@@ -76,18 +127,33 @@ class Stream:
     def _finish(self, finish: str, error: str = "") -> None:
         for index in self._running if finish else ():
             self._gathered.setdefault(index, Gathered()).add(Tokens([], finish))
-        self.is_over = True
-        self._flush(error)
+        self.is_over, self._error, self._over_at = True, error, time.monotonic()
+        if self._send:
+            self._flush()
 
-    def _flush(self, error: str = "") -> None:
+    def _flush(self) -> None:
+        assert self._send
         parts = [gathered.part(index) for index, gathered in self._gathered.items()]
-        chunk = Chunk(self._wire_id, self._next_chunk, parts, self.is_over, error, self._text)
-        self._next_chunk += 1
-        self._gathered, self._text = {}, None
-        self._sent_at = self._pacing.send(chunk, self._send)
-        if parts:
+        self._gathered = {}
+        try:
+            self._send(Chunk(self._wire_id, parts, self.is_over, self._error))
+        except Exception:  # tokens are lost: no later chunk may hide it
+            log.exception("stream %d: a chunk could not be sent", self.id)
+            self.is_over = True
+            self._close(INTERNAL_ERROR)
+            return
+        self._sent_at = time.monotonic()
+        if self.is_over:
+            self._close()
+        elif parts:
             interval = self._pacing.seconds * random.uniform(*JITTER)
             self._due_at = self._sent_at + max(self._min_seconds, interval)
+
+    def _close(self, error: str = "") -> None:
+        with self._outlet_lock:
+            self.is_closed = True
+            if not self.id.is_unary:
+                self._outlet.end(error)
 
 
 class Gathered:

@@ -13,12 +13,14 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Client, Connection, Listener
+from typing import Generic, TypeVar
 
 from llm_ensemble.errors import EngineError
 
 log = logging.getLogger(__name__)
+Message = TypeVar("Message")
 
 
 def address(owner: str) -> str:
@@ -30,13 +32,13 @@ def address(owner: str) -> str:
     return f"\0llm-ensemble.{os.stat('/proc/self/ns/pid').st_ino}.{os.getppid()}.{owner}"
 
 
-class Mailbox:
+class Messages(Generic[Message]):
     """Calls `on_message` with each message sent to `owner`, from a thread a sender, until the process ends.
 
     Raises EngineError if the owner has a mailbox already.
     """
 
-    def __init__(self, owner: str, on_message: Callable[[bytes], None]) -> None:
+    def __init__(self, owner: str, on_message: Callable[[Message], None]) -> None:
         self._on_message = on_message
         try:
             self._listener = Listener(address(owner), "AF_UNIX")
@@ -56,12 +58,23 @@ class Mailbox:
 
     def _read(self, connection: Connection) -> None:
         with contextlib.suppress(EOFError, OSError), connection:  # until the sender has gone
-            while True:
-                message = connection.recv_bytes()
+            for message in self._from(connection):
                 try:
                     self._on_message(message)
                 except Exception:
-                    log.exception("a message of %d bytes was not understood", len(message))
+                    log.exception("a message was not understood")
+
+    def _from(self, connection: Connection) -> Iterator[Message]:
+        """Yield the messages of a sender. Raise EOFError when it has gone."""
+        raise NotImplementedError
+
+
+class Mailbox(Messages[bytes]):
+    """One whose messages are bytes."""
+
+    def _from(self, connection: Connection) -> Iterator[bytes]:
+        while True:
+            yield connection.recv_bytes()
 
 
 def _user_of(connection: Connection) -> int:

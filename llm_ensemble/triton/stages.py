@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Triton's side of the stages: tensors to values and back, and one place that makes error responses.
 
-Only this module, byte_tensors.py and unary_stage.py import pb_utils. Seen on tritonserver 2.51.0: BYTES
+Only this module, byte_tensors.py, streams.py and unary_stage.py import pb_utils. Seen on tritonserver 2.51.0: BYTES
 tensors arrive as object arrays of bytes, parameters as a JSON text.
 """
 
@@ -12,27 +12,20 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from llm_ensemble.contract.fields import UNSERVED, check_field, check_unserved, refuse_unknown
-from llm_ensemble.contract.request import (
-    Chunk,
-    Request,
-    chunk_from_wire,
-    request_from_wire,
-    to_wire,
-)
+from llm_ensemble.contract.request import Request, request_from_wire, to_wire
 from llm_ensemble.contract.request_fields import RequestFields, request_fields
 from llm_ensemble.contract.stream_id import StreamId
 from llm_ensemble.errors import INTERNAL_ERROR, EngineError, Overloaded, RequestError
 from llm_ensemble.postprocessing.outputs import outputs
 from llm_ensemble.postprocessing.postprocessor import Text
 from llm_ensemble.preprocessing.preprocessor import Prepared
-from llm_ensemble.triton.byte_tensors import byte_tensor, read_array
+from llm_ensemble.triton.byte_tensors import read_array
 
 log = logging.getLogger(__name__)
 OnError = Callable[[Exception, str], None]
@@ -131,25 +124,17 @@ def error_response(request: Any, error: Exception, on_error: OnError | None = No
     on_error: takes the error and the request id.
     """
     if on_error:
-        on_error(error, _request_id(request))
+        on_error(error, request_id(request))
     if isinstance(error, RequestError):
         return make_error(str(error), pb_utils.TritonError.INVALID_ARG)
     if isinstance(error, Overloaded):
         return make_error(str(error), pb_utils.TritonError.UNAVAILABLE)
     # The message of an EngineError is enough; any other exception needs its traceback.
-    name = _request_id(request) or "without an id"
+    name = request_id(request) or "without an id"
     log.error(
         "request %s failed: %s", name, error, exc_info=None if isinstance(error, EngineError) else error
     )
     return make_error(INTERNAL_ERROR, pb_utils.TritonError.INTERNAL)
-
-
-def _request_id(request: Any) -> str:
-    """Return the request id of the client; "" if it cannot be read, since no response may fail for it."""
-    try:
-        return str(request.request_id())
-    except UnicodeDecodeError:
-        return ""
 
 
 def make_error(message: str, code: int) -> Any:
@@ -168,7 +153,7 @@ def read_engine_request(request: Any) -> tuple[list[int], Request]:
 def stream_identity(request: Any) -> dict[str, Any]:
     """Return the keyword arguments of EngineStage.generate that name the stream."""
     stream_id = StreamId.from_correlation_id(str(request.correlation_id()))
-    return {"stream_id": stream_id, "label": _request_id(request)}
+    return {"stream_id": stream_id, "label": request_id(request)}
 
 
 def instance_number(args: dict[str, str]) -> int:
@@ -189,21 +174,12 @@ def give_up() -> None:
     os._exit(1)
 
 
-def chunk_sender(request: Any) -> Callable[[Chunk], None]:
-    """Return a function that sends a request's chunks and, with the last, Triton's final flag."""
-    sender = request.get_response_sender()
-
-    def send(chunk: Chunk) -> None:
-        response = pb_utils.InferenceResponse(output_tensors=[byte_tensor("chunk", to_wire(chunk))])
-        sender.send(response, flags=FINAL if chunk.last else 0)
-
-    return send
-
-
-def read_chunk(request: Any) -> tuple[Chunk, Callable[[], bool], Callable[[], str]]:
-    """Return the chunk of a request, and functions for whether its client disconnected and its request id."""
-    (tensor,) = request.inputs()
-    return chunk_from_wire(tensor.as_numpy()), request.is_cancelled, partial(_request_id, request)
+def request_id(request: Any) -> str:
+    """Return the request id of the client; "" if it cannot be read, since no response may fail for it."""
+    try:
+        return str(request.request_id())
+    except UnicodeDecodeError:
+        return ""
 
 
 def end(request: Any, response: Any | None = None) -> None:
@@ -215,12 +191,10 @@ def end(request: Any, response: Any | None = None) -> None:
         sender.send(response, flags=FINAL)
 
 
-def require_order(args: dict[str, str]) -> None:
-    """Raise EngineError for a config by which chunks would lose their order, or disconnects not be seen."""
-    config = json.loads(args["model_config"])
-    count = sum(group["count"] for group in config["instance_group"])
-    if count != 1 or "dynamic_batching" in config:
-        raise EngineError(f"{args['model_name']}/config.pbtxt must have one instance and no dynamic_batching")
+def require_no_queue(args: dict[str, str]) -> None:
+    """Raise EngineError for a config that hides client disconnects: a queue drops what is cancelled."""
+    if "dynamic_batching" in json.loads(args["model_config"]):
+        raise EngineError(f"{args['model_name']}/config.pbtxt must have no dynamic_batching")
 
 
 def text_response(text: Text) -> Any:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from llm_ensemble.triton import stages
+from llm_ensemble.triton import stages, streams
 from serving.tritonserver import MODEL_REPOSITORY
 
 FOLDER = Path(os.environ.get("TAP_FOLDER", "."))
@@ -39,7 +39,9 @@ def tapped(name):
             self.instance = stages.instance_number(args)
             if name == "tensorrt_llm":
                 self._slow_steps = SlowSteps(self._stage._engine)
-                stages.chunk_sender = logged(stages.chunk_sender)
+                streams.StreamOutlet = NamedOutlet
+                to = self._chunks.to
+                self._chunks.to = lambda owner: logged(to(owner))
             threading.Thread(target=self._write_state, daemon=True).start()
 
         def execute(self, requests):
@@ -99,24 +101,32 @@ class SlowSteps:
         time.sleep(STEP_SECONDS)
 
 
-def logged(chunk_sender):
-    def logged_sender(request):
-        send, request_id = chunk_sender(request), request.request_id()
-        made = replacement(request_id)
+class NamedOutlet(streams.StreamOutlet):
+    """One that remembers the request ids of the open streams, and what their tokens are replaced by."""
 
-        def log_and_send(chunk):
-            chunk = msgspec.structs.replace(chunk, parts=[made(part) for part in chunk.parts])
-            parts = [
-                {"index": part.index, "token_ids": part.token_ids, "finish": part.finish}
-                for part in chunk.parts
-            ]
-            with open(FOLDER / "chunks", "a") as log:
-                log.write(json.dumps({"id": request_id, "stream": chunk.stream, "parts": parts}) + "\n")
-            send(chunk)
+    names = {}
 
-        return log_and_send
+    def __init__(self, request):
+        super().__init__(request)
+        self._id = request.request_id()
 
-    return logged_sender
+    def pulse(self, pulse, **options):
+        self.names.setdefault(pulse.stream, (self._id, replacement(self._id)))
+        super().pulse(pulse, **options)
+
+
+def logged(send):
+    def log_and_send(chunk):
+        request_id, made = NamedOutlet.names.get(chunk.stream, ("", lambda part: part))
+        chunk = msgspec.structs.replace(chunk, parts=[made(part) for part in chunk.parts])
+        parts = [
+            {"index": part.index, "token_ids": part.token_ids, "finish": part.finish} for part in chunk.parts
+        ]
+        with open(FOLDER / "chunks", "a") as log:
+            log.write(json.dumps({"id": request_id, "stream": chunk.stream, "parts": parts}) + "\n")
+        send(chunk)
+
+    return log_and_send
 
 
 def replacement(request_id):

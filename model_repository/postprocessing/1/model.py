@@ -3,35 +3,36 @@
 
 from llm_ensemble.engines.kinds import read_served
 from llm_ensemble.ipc.aborts import AbortSender
+from llm_ensemble.ipc.chunks import ChunkReceiver, ClaimSender
 from llm_ensemble.ipc.unary_results import UnaryResultSender
 from llm_ensemble.postprocessing.postprocessor import Postprocessor
 from llm_ensemble.preprocessing.preprocessor import load_tokenizer
 from llm_ensemble.telemetry.metrics import Metrics
 from llm_ensemble.telemetry.request_metrics import RequestReports
-from llm_ensemble.triton import stages
+from llm_ensemble.triton import stages, streams
 
 
 class TritonPythonModel:
-    """Decoupled, because a chunk need not make a response: a unary request has one, at its end."""
+    """Triton brings the pulses of a stream; its chunks come beside Triton, and make the responses."""
 
     def initialize(self, args):
         stages.start_log()
-        stages.require_order(args)
+        stages.require_no_queue(args)
         settings, _ = read_served()
+        instance, engines = stages.instance_number(args), settings.engine.instances
         tokenizer = load_tokenizer(settings.engine_dir)
-        aborts = AbortSender(settings.engine.instances)
+        aborts, claims = AbortSender(engines), ClaimSender(instance, engines)
         self._metrics = Metrics(stages.metric_family)
         reports = RequestReports(self._metrics, settings.log_format, settings.log_text)
         self._metrics.start()
         self._postprocessor = Postprocessor(tokenizer, aborts.abort, UnaryResultSender().send, reports.begin)
+        self._pulses = streams.Pulses(self._postprocessor.begin, claims.claim, aborts.abort)
+        self._chunks = ChunkReceiver(instance, self._postprocessor.add)
 
     def execute(self, requests):
         for request in requests:
-            try:
-                text = self._postprocessor.add(*stages.read_chunk(request))
-                stages.end(request, stages.text_response(text) if text else None)
-            except Exception as error:
-                stages.end(request, stages.error_response(request, error))
+            self._pulses.take(request)
 
     def finalize(self):
         self._metrics.close()
+        streams.forget_tensors()

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Triton's adapter to the engine: token ids in, chunks of token ids out, as they come."""
+"""Triton's adapter to the engine: token ids in, pulses out; chunks of token ids as they come."""
 
 from llm_ensemble.engine_stage.stage import EngineStage
 from llm_ensemble.engines.kinds import load_engine, read_served
 from llm_ensemble.ipc.aborts import receive_aborts
+from llm_ensemble.ipc.chunks import ChunkSender, receive_claims
 from llm_ensemble.telemetry.engine_metrics import report_engine
 from llm_ensemble.telemetry.metrics import Metrics
 from llm_ensemble.telemetry.rejections import Rejections
-from llm_ensemble.triton import stages
+from llm_ensemble.triton import stages, streams
 
 
 class TritonPythonModel:
-    """execute starts requests and returns; the engine's own thread sends the chunks."""
+    """execute starts requests and returns; the engine's own thread sends the chunks, beside Triton."""
 
     def initialize(self, args):
         stages.start_log()
@@ -24,13 +25,17 @@ class TritonPythonModel:
         self._metrics.start()
         self._stage = EngineStage(engine, instance, stages.give_up, report)
         self._aborts = receive_aborts(instance, self._stage.abort)
+        self._chunks = ChunkSender()
+        self._claims = receive_claims(
+            instance, lambda stream, owner: self._stage.claim(stream, self._chunks.to(owner))
+        )
 
     def execute(self, requests):
         for request in requests:
             try:
                 ids, record = stages.read_engine_request(request)
                 identity = stages.stream_identity(request)
-                self._stage.generate(ids, record, stages.chunk_sender(request), **identity)
+                self._stage.generate(ids, record, streams.StreamOutlet(request), **identity)
             except Exception as error:
                 stages.end(request, stages.error_response(request, error, self._rejections.add))
 

@@ -3,10 +3,7 @@ import time
 
 import pytest
 
-from llm_ensemble.contract.request import Chunk
 from llm_ensemble.engine_stage.pacing import Pacing
-
-CHUNK = Chunk(1, 0, [])
 
 
 @pytest.fixture
@@ -17,15 +14,15 @@ def clock(monkeypatch):
     return now
 
 
-def pause_after(clock, *, cost, streams, chunks=500):
-    """Seconds between a stream's chunks once so many were sent at so many seconds each."""
+def pause_after(clock, *, cost, streams, pulses=500):
+    """Seconds between a stream's chunks once so many pulses took so many seconds each."""
     pacing = Pacing(lambda: streams)
 
-    def send(chunk):
+    def pulse():
         clock[0] += cost
 
-    for _ in range(chunks):
-        assert pacing.send(CHUNK, send) == clock[0]
+    for _ in range(pulses):
+        pacing.measure(pulse)
     return pacing.seconds
 
 
@@ -36,9 +33,9 @@ def pause_after(clock, *, cost, streams, chunks=500):
         (2, 0.0032),
         (9, 0.0256),
         (32, 0.0992),  # a 32nd of the time for sending to the others
-        (101, 0.12),  # no longer delay for that ...
-        (251, 0.12),
-        (1001, 0.4),  # ... but sending never takes more than a quarter of the time
+        (101, 0.1),  # no longer delay for that ...
+        (251, 0.1),
+        (1501, 0.2),  # ... but responding never takes more than three quarters of the time
     ],
 )
 def test_a_pause_is_as_long_as_sending_to_everybody_demands(clock, streams, seconds):
@@ -49,8 +46,8 @@ def test_a_slower_machine_sends_less_often(clock):
     assert pause_after(clock, cost=0.0003, streams=9) == pytest.approx(3 * 0.0256, rel=1e-3)
 
 
-def test_one_slow_chunk_does_not_hold_up_all_others(clock):
-    assert pause_after(clock, cost=0.01, streams=2, chunks=1) == pytest.approx(0.01)
+def test_one_slow_pulse_does_not_hold_up_all_others(clock):
+    assert pause_after(clock, cost=0.01, streams=2, pulses=1) == pytest.approx(0.01)
 
 
 def test_before_anything_was_sent_there_is_no_delay(clock):

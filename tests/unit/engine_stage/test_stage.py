@@ -45,9 +45,30 @@ class CountingEngine:
         self.closed = True
 
 
+class Outlet:
+    """A request at Triton, whose first pulse makes postprocessing claim the stream."""
+
+    def __init__(self, step, take=lambda chunk: None):
+        self.step, self.take, self.is_ended = step, take, False
+
+    def pulse(self, pulse, *, last=False):
+        if pulse.text:
+            self.step.claim(pulse.stream, self.take)
+
+    def end(self, error=""):
+        self.is_ended = True
+
+
+class Step(EngineStage):
+    """One whose streams are claimed immediately by what takes their chunks."""
+
+    def generate(self, input_ids, request, take, **options):
+        super().generate(input_ids, request, Outlet(self, take), **options)
+
+
 @contextlib.contextmanager
 def a_step(engine, **options):
-    step = EngineStage(engine, **options)
+    step = Step(engine, **options)
     yield step
     step.close()
     assert engine.closed
@@ -127,6 +148,23 @@ def test_a_request_the_engine_has_nothing_for_shows_life():
         step.generate([1], request(), chunks.append)
         wait_for(lambda: chunks)
         assert (chunks[0].parts, chunks[0].last) == ([], False)
+
+
+def test_a_claim_of_a_stream_that_is_gone_gets_an_end():
+    chunks = []
+    with a_step(CountingEngine()) as step:
+        step.claim(5, chunks.append)
+    assert [(chunk.stream, chunk.last, bool(chunk.error)) for chunk in chunks] == [(5, True, True)]
+
+
+def test_a_request_whose_first_pulse_fails_leaves_nothing():
+    engine = CountingEngine()
+    with a_step(engine) as step:
+        outlet = Outlet(step)
+        outlet.pulse = lambda pulse, last=False: 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            EngineStage.generate(step, [1], request(), outlet)
+        assert (step.open, engine.open, len(engine.aborted)) == (0, {}, 1)
 
 
 def test_a_sender_that_fails_does_not_stop_the_clock(caplog):

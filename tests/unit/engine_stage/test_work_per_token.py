@@ -46,11 +46,32 @@ def replay(stream, ids):
     stream.add(Tokens([], "length"))
 
 
+class Outlet:
+    """Takes pulses and the end."""
+
+    def pulse(self, pulse, *, last=False):
+        pass
+
+    def end(self, error=""):
+        pass
+
+
+class Reply:
+    """Keeps the responses."""
+
+    def __init__(self):
+        self.texts = []
+
+    def send(self, text, *, last):
+        self.texts.append(text)
+
+
 def chunks_of(text, ids, seconds=0.0):
     chunks = []
     pacing = Pacing(lambda: 1) if not seconds else Never(lambda: 1)
     request = Request(Sampling(max_tokens=9), text, math.inf)
-    stream = Stream(StreamId(5), request, chunks.append, pacing, min_seconds=0)
+    stream = Stream(StreamId(5), request, Outlet(), pacing)
+    stream.claim(chunks.append)
     count = calls(lambda: replay(stream, ids))
     return chunks, count
 
@@ -77,8 +98,9 @@ def test_text_of_gathered_tokens_takes_calls_for_each_chunk_and_none_for_a_token
     made = {}
     for name, chunks in (("together", together), ("alone", alone)):
         post = Postprocessor(byte_tokenizer, print, print)
-        responses = []
-        made[name] = calls(lambda: responses.extend(post.add(chunk, lambda: False) for chunk in chunks))  # noqa: B023
-        assert "".join(one.sequences[0].text for one in responses if one) == byte_tokenizer.decode(ids)
+        reply = Reply()
+        post.begin(StreamId(5), text, reply)
+        made[name] = calls(lambda: [post.add(chunk) for chunk in chunks])  # noqa: B023
+        assert "".join(one.sequences[0].text for one in reply.texts) == byte_tokenizer.decode(ids)
     assert made["together"] / len(ids) < 1
     assert made["alone"] / len(ids) < 44

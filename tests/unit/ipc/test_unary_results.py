@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from llm_ensemble.contract.stream_id import StreamId
 from llm_ensemble.ipc.unary_results import UnaryResults, UnaryResultSender
-from llm_ensemble.postprocessing.postprocessor import SequenceText, Text
+from llm_ensemble.postprocessing.postprocessor import Text
+from llm_ensemble.postprocessing.sequence import SequenceText
 
 
 def text(words):

@@ -21,6 +21,22 @@ def clock(monkeypatch):
     return now
 
 
+class Reply:
+    """Keeps the last response; refuses any after the end, as Triton does."""
+
+    text = error = None
+    is_over = False
+
+    def send(self, text, *, last):
+        assert not self.is_over
+        assert text or last, "neither a response nor the end"
+        self.text, self.is_over = text, last
+
+    def fail(self, error):
+        assert not self.is_over
+        self.error, self.is_over = error, True
+
+
 class Stream:
     """Sends a text through a Postprocessor, chunk by chunk, the way the engine step would."""
 
@@ -31,22 +47,26 @@ class Stream:
         self.options = TextOptions(
             stream, list(stop_words), echo, 3, sequences, log_probs, arrived=time.monotonic()
         )
-        self.number, self.name, self.asked = 0, name, 0
+        self.name, self.reply = name, Reply()
+        self.is_begun = False
 
     def part(self, text="", finish="", index=0):
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         return Part(index, ids, finish, [-1.0] * len(ids) if self.options.log_probs else [])
 
-    def check(self, left):
-        self.asked += 1
-        return left
+    def begin(self):
+        if not self.is_begun:
+            self.post.begin(StreamId(self.name), self.options, self.reply)
+            self.is_begun = True
 
-    def send_parts(self, *parts, last=False, is_disconnected=False, number=None, error=""):
-        options = self.options if self.number == 0 else None
-        number = self.number if number is None else number
-        self.number += 1
-        chunk = Chunk(self.name, number, [*parts], last, error, options)
-        return self.post.add(chunk, lambda: self.check(is_disconnected))
+    def send_parts(self, *parts, last=False, error=""):
+        """Send a chunk; return the response to it, or raise its error."""
+        self.begin()
+        self.reply.text = None
+        self.post.add(Chunk(self.name, [*parts], last, error))
+        if self.reply.error:
+            raise self.reply.error
+        return self.reply.text
 
     def send(self, text="", finish="", **options):
         """One sequence's next text; the response's share of it."""
@@ -62,6 +82,7 @@ def test_a_stream_gives_each_chunk_s_text_and_tokens(byte_tokenizer):
         ("c", "", 1),
         ("d", "length", 1),
     ]
+    assert stream.reply.is_over
     assert (stream.post.open, stream.aborted) == (0, [])
 
 
@@ -84,6 +105,7 @@ def test_the_answer_to_what_ensemble_unary_forwarded_goes_its_own_way(byte_token
     assert stream.send_parts(stream.part("c", "stop"), last=True) is None
     (answer,) = stream.answered.items()
     assert (answer[0], answer[1].sequences[0].text) == (UNARY, "abc")
+    assert stream.reply.is_over
 
 
 def test_tokens_without_text_yet_are_counted_with_the_text_they_become(byte_tokenizer):
@@ -107,6 +129,7 @@ def test_a_stop_string_ends_the_stream_and_aborts_the_engine_once(byte_tokenizer
     assert "".join(share.text for share in answered) == "one "
     assert answered[-1].finish == "stop"
     assert sum(share.num_tokens for share in answered) == len("one END")
+    assert stream.reply.is_over
     assert (stream.post.open, stream.aborted) == (0, [7])
 
 
@@ -135,18 +158,6 @@ def test_a_stop_string_can_be_completed_by_a_character_that_stays_incomplete(byt
 def test_the_echo_comes_first_once_and_matches_no_stop_string(byte_tokenizer):
     stream = Stream(byte_tokenizer, stream=True, stop_words=["ab"], echo="ab")
     assert [stream.send("c").text, stream.send("d", finish="length").text] == ["abc", "d"]
-
-
-@pytest.mark.parametrize("chunks_before", [0, 2])
-def test_a_stream_of_a_disconnected_client_is_aborted_once_and_forgotten(
-    byte_tokenizer, clock, chunks_before
-):
-    stream = Stream(byte_tokenizer, stream=True)
-    for _ in range(chunks_before):
-        stream.send("a")
-    clock[0] += 0.3
-    assert [stream.send("b", is_disconnected=True) for _ in range(3)] == [None] * 3
-    assert (stream.post.open, stream.aborted) == (0, [7])
 
 
 def test_a_stream_that_waits_for_its_first_text_gets_an_empty_response_to_each_quiet_chunk(
@@ -193,28 +204,18 @@ def test_a_unary_request_gets_no_empty_response(byte_tokenizer, clock):
     assert stream.send("", finish="stop").text == "a"
 
 
-def test_triton_is_asked_for_the_client_five_times_a_second_however_many_chunks_come(byte_tokenizer, clock):
+def test_chunks_of_a_stream_that_has_not_begun_or_has_ended_are_dropped(byte_tokenizer):
     stream = Stream(byte_tokenizer, stream=True)
-    for _ in range(100):
-        stream.send("a")
-        clock[0] += 0.01
-    assert stream.asked == 5
+    stream.post.add(Chunk(7, [stream.part("a")]))
+    assert stream.send("b", finish="stop").text == "b"
+    assert stream.send("c") is None
+    assert (stream.post.open, stream.aborted) == (0, [])
 
 
-def test_an_empty_chunk_shows_the_client_disconnect_of_a_unary_request(byte_tokenizer, clock):
-    stream = Stream(byte_tokenizer, stream=False)
-    assert stream.send_parts() is None
-    assert stream.post.open == 1
-    clock[0] += 0.3
-    assert stream.send_parts(is_disconnected=True) is None
-    assert (stream.post.open, stream.aborted) == (0, [7])
-
-
-def test_a_missing_chunk_is_an_error_not_a_garbled_text_and_stops_the_engine(byte_tokenizer):
+def test_a_fault_of_ours_ends_the_stream_and_aborts_the_engine(byte_tokenizer):
     stream = Stream(byte_tokenizer, stream=True)
-    stream.send("a")
-    with pytest.raises(EngineError, match="chunk 2 came, 1 was due"):
-        stream.send("b", number=2)
+    with pytest.raises(IndexError):
+        stream.send_parts(stream.part("a", index=1))
     assert (stream.post.open, stream.aborted) == (0, [7])
 
 
@@ -308,11 +309,9 @@ def reported(tokenizer, *chunks, name=lambda: ""):
     [
         ([("ab", "", {}), ("c", "length", {})], 3, "length"),
         ([("ab", "", {}), ("zz", "", {}), ("c", "length", {})], 4, "stop"),
-        ([("ab", "", {}), ("c", "", {"is_disconnected": True}), ("d", "length", {})], 2, "cancelled"),
+        ([("ab", "", {}), ("c", "cancelled", {})], 3, "cancelled"),
         ([("ab", "", {}), ("", "", {"error": "broken"})], 2, "error"),
-        ([("ab", "", {}), ("c", "", {"number": 5}), ("d", "length", {})], 2, "error"),
     ],
 )
-def test_however_a_stream_ends_its_end_is_reported_once(byte_tokenizer, monkeypatch, chunks, tokens, finish):
-    monkeypatch.setattr("llm_ensemble.postprocessing.postprocessor.CHECK_SECONDS", 0)
+def test_however_a_stream_ends_its_end_is_reported_once(byte_tokenizer, chunks, tokens, finish):
     assert reported(byte_tokenizer, *chunks) == (tokens, [([finish], "#7")])

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_ensemble.contract.request import Chunk, Part, TextOptions
+from llm_ensemble.contract.stream_id import StreamId
 from llm_ensemble.postprocessing.detokenizer import Detokenizer
 from llm_ensemble.postprocessing.postprocessor import Postprocessor
 from tests.unit.postprocessing.test_text_properties import any_ids, cut, tokenizer_of, whole
@@ -13,17 +14,29 @@ from tests.unit.postprocessing.test_text_properties import any_ids, cut, tokeniz
 few = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 
 
+class Replies:
+    """Keeps the responses."""
+
+    def __init__(self):
+        self.texts = []
+
+    def send(self, text, *, last):
+        self.texts += [text] if text else []
+
+    def fail(self, error):
+        raise error
+
+
 def answer(tokenizer, chunks, stop_words, streamed):
     """One request through a Postprocessor: all its text, why it ended, how many tokens."""
     postprocessor = Postprocessor(tokenizer, abort=lambda stream: None, send_unary=lambda stream, text: None)
-    options = TextOptions(streamed, stop_words, "", 3)
-    responses = []
+    replies = Replies()
+    postprocessor.begin(StreamId(7), TextOptions(streamed, stop_words, "", 3), replies)
     for number, ids in enumerate(chunks):
         last = number == len(chunks) - 1
         part = Part(0, ids, "length" if last else "")
-        chunk = Chunk(7, number, [part] if ids or last else [], last, text=None if number else options)
-        responses.append(postprocessor.add(chunk, is_disconnected=lambda: False))
-    given = [response.sequences[0] for response in responses if response]
+        postprocessor.add(Chunk(7, [part] if ids or last else [], last))
+    given = [text.sequences[0] for text in replies.texts]
     assert [bool(share.finish) for share in given] == [False] * (len(given) - 1) + [True]
     text = "".join(share.text for share in given)
     return text, given[-1].finish, sum(share.num_tokens for share in given)

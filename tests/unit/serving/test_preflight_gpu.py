@@ -220,8 +220,8 @@ def test_a_gpu_whose_driver_tells_no_size_is_left_to_the_engine(made, gpu_machin
     ("free_mb", "instances", "tensor_parallel", "enough"),
     [
         (64, 1, 1, True),  # what Docker gives
-        (64, 5, 1, True),
-        (64, 6, 1, False),
+        (64, 3, 1, True),
+        (64, 4, 1, False),
         (31, 1, 1, False),
         (64, 1, 2, False),
         (1024, 1, 2, True),  # what is advised

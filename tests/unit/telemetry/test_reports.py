@@ -9,7 +9,8 @@ import pytest
 from llm_ensemble.contract.request import TextOptions
 from llm_ensemble.engines.protocol import EngineStats
 from llm_ensemble.errors import EngineError, Overloaded, RequestError
-from llm_ensemble.postprocessing.postprocessor import SequenceText, Text
+from llm_ensemble.postprocessing.postprocessor import Text
+from llm_ensemble.postprocessing.sequence import SequenceText
 from llm_ensemble.telemetry import request_metrics as request_report
 from llm_ensemble.telemetry.engine_metrics import EngineReport
 from llm_ensemble.telemetry.metrics import Metrics

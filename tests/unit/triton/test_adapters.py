@@ -11,12 +11,14 @@ import sys
 import numpy as np
 import pytest
 
-from llm_ensemble.contract.request import Chunk, Part, TextOptions, request_from_wire, to_wire
+from llm_ensemble.contract.request import Chunk, Part, Pulse, TextOptions, request_from_wire, to_wire
 from llm_ensemble.contract.stream_id import StreamId
 from llm_ensemble.errors import Overloaded
 from llm_ensemble.ipc.aborts import receive_aborts
+from llm_ensemble.ipc.chunks import ChunkSender, receive_claims
 from llm_ensemble.ipc.unary_results import UnaryResultSender
-from llm_ensemble.postprocessing.postprocessor import SequenceText, Text
+from llm_ensemble.postprocessing.postprocessor import Text
+from llm_ensemble.postprocessing.sequence import SequenceText
 from serving.tritonserver import MODEL_REPOSITORY
 from tests import fake_pb_utils
 from tests.fake_pb_utils import InferenceRequest, InferenceResponse, Request, Tensor, TritonError
@@ -28,7 +30,7 @@ def load(monkeypatch, unit_engine_dir, own_mailboxes):
     """Load a step's model.py as `1.model` and initialize it."""
     monkeypatch.setenv("ENGINE_DIR", str(unit_engine_dir))
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", fake_pb_utils)
-    for name in ("stages", "unary_stage"):
+    for name in ("stages", "streams", "unary_stage"):
         monkeypatch.delitem(sys.modules, f"llm_ensemble.triton.{name}", raising=False)
         monkeypatch.delattr(f"llm_ensemble.triton.{name}", raising=False)
     InferenceRequest.calls.clear()
@@ -134,47 +136,95 @@ def test_a_fault_of_ours_is_one_neutral_line_and_the_traceback_is_logged(load, c
     assert "request mine-7 failed" in caplog.text
 
 
-def chunk(byte_tokenizer, sequence, words, finish="", *, cancelled=False):
-    options = TextOptions(True, ["END"], "", 3) if sequence == 0 else None
-    ids = byte_tokenizer.encode(words, add_special_tokens=False).ids
-    one = Chunk(9, sequence, [Part(0, ids, finish)], bool(finish), "", options)
-    return Request([Tensor("chunk", to_wire(one))], cancelled=cancelled, request_id="mine-9")
+@pytest.fixture
+def postprocessing(load):
+    """Postprocessing, and what asks it for a stream and sends its chunks, as the engine stage does."""
+    return Postprocessing(load("postprocessing"))
 
 
-def test_postprocessing_answers_a_chunk_with_its_text_and_the_final_flag(load, byte_tokenizer):
-    request = chunk(byte_tokenizer, 0, "hé", "length")
-    load("postprocessing").execute([request])
-    (response,) = request.get_response_sender().sent
-    out = outputs(response)
-    assert out["text_output"].tolist() == ["hé".encode()]
-    assert out["finish_reason"].tolist() == [b"length"]
-    assert (out["num_input_tokens"].tolist(), out["num_output_tokens"].tolist()) == ([[3]], [[3]])
-    assert not {"cum_log_probs", "output_log_probs"} & out.keys(), "they were not requested"
-    assert request.get_response_sender()._closed
+class Postprocessing:
+    def __init__(self, model):
+        self.model, self.claims = model, queue.SimpleQueue()
+        self._mailbox = receive_claims(0, lambda *claim: self.claims.put(claim))
+        self._send = ChunkSender().to(0)
+
+    def open(self, number=9, **options):
+        """Send a stream's first pulse; return what receives its responses."""
+        usual = {"stream": True, "stop_words": ["END"], "echo": "", "num_input_tokens": 3}
+        options = TextOptions(**usual | options)
+        sender = self.pulse(Pulse(number, 0, options)).get_response_sender()
+        assert self.claims.get(timeout=5) == (number, 0)
+        return sender
+
+    def pulse(self, pulse, *, cancelled=False):
+        request = Request([Tensor("pulse", to_wire(pulse))], cancelled=cancelled, request_id="mine-9")
+        assert self.model.execute([request]) is None
+        return request
+
+    def send(self, sender, *parts, last=False, error=""):
+        """Send a chunk; wait for the response, or the end, that it makes."""
+        before = len(sender.sent)
+        self._send(Chunk(9, [*parts], last, error))
+        wait_for(lambda: len(sender.sent) > before or sender._closed)
 
 
-def test_postprocessing_aborts_the_stream_of_a_disconnected_client(load, byte_tokenizer, monkeypatch):
-    monkeypatch.setattr("llm_ensemble.postprocessing.postprocessor.CHECK_SECONDS", 0)
+def test_postprocessing_claims_a_stream_and_answers_its_chunks_with_text_and_the_final_flag(
+    postprocessing, byte_tokenizer
+):
+    sender = postprocessing.open()
+    for words, finish in (("hé", ""), ("llo", "length")):
+        ids = byte_tokenizer.encode(words, add_special_tokens=False).ids
+        postprocessing.send(sender, Part(0, ids, finish), last=bool(finish))
+    first, last = map(outputs, sender.sent)
+    assert first["text_output"].tolist() == ["hé".encode()]
+    assert (first["finish_reason"].tolist(), last["finish_reason"].tolist()) == ([b""], [b"length"])
+    assert (first["num_input_tokens"].tolist(), first["num_output_tokens"].tolist()) == ([[3]], [[3]])
+    assert (first["num_input_tokens"].dtype, first["finish_reason"].shape) == (np.int32, (1,))
+    assert not {"cum_log_probs", "output_log_probs"} & first.keys(), "they were not requested"
+    assert sender._closed
+
+
+def test_postprocessing_aborts_the_stream_of_a_disconnected_client(postprocessing):
     aborted = queue.SimpleQueue()
     mailbox = receive_aborts(0, aborted.put)
-    model = load("postprocessing")
-    model.execute([chunk(byte_tokenizer, 0, "a")])
-    left = chunk(byte_tokenizer, 1, "b", cancelled=True)
-    model.execute([left, chunk(byte_tokenizer, 2, "c", cancelled=True)])
-    assert left.get_response_sender().sent == []
+    postprocessing.open()
+    stays = postprocessing.pulse(Pulse(9, 0))
+    left = postprocessing.pulse(Pulse(9, 0), cancelled=True)
+    for request in (stays, left):
+        assert (request.get_response_sender().sent, request.get_response_sender()._closed) == ([], True)
     assert aborted.get(timeout=5) == 9
     assert aborted.empty()
     assert mailbox
 
 
-def test_postprocessing_answers_a_broken_order_with_internal(load, byte_tokenizer, caplog):
-    model = load("postprocessing")
-    model.execute([chunk(byte_tokenizer, 0, "a")])
-    swapped = chunk(byte_tokenizer, 2, "c")
-    model.execute([swapped])
-    (response,) = swapped.get_response_sender().sent
+def test_postprocessing_answers_an_error_of_the_engine_with_internal(postprocessing, caplog):
+    sender = postprocessing.open()
+    postprocessing.send(sender, last=True, error="it burst")
+    (response,) = sender.sent
     assert response.error().code() == fake_pb_utils.TritonError.INTERNAL
-    assert "request mine-9 failed: stream 9: chunk 2 came, 1 was due" in caplog.text
+    assert "request mine-9 failed: it burst" in caplog.text
+
+
+def test_a_stream_that_cannot_begin_ends_with_an_error_and_is_aborted(load):
+    aborted = queue.SimpleQueue()
+    mailbox = receive_aborts(0, aborted.put)
+    model = load("postprocessing")
+    pulse = Pulse(9, 0, TextOptions(True, [], "", 3))
+    request = Request([Tensor("pulse", to_wire(pulse))])  # nothing takes the claim
+    model.execute([request])
+    (response,) = request.get_response_sender().sent
+    assert response.error().code() == fake_pb_utils.TritonError.INTERNAL
+    assert aborted.get(timeout=5) == 9
+    assert model._postprocessor.open == 0
+    assert mailbox
+
+
+def test_postprocessing_accepts_a_request_of_ensemble_unary_by_an_empty_response(postprocessing):
+    """So its call no longer holds a thread of Triton's Python backend."""
+    sender = postprocessing.open(number=2**63, stream=False)
+    (response,) = sender.sent
+    assert response.output_tensors() == []
+    assert not sender._closed
 
 
 def test_overload_is_unavailable_in_triton_s_words(load):
@@ -195,12 +245,11 @@ def test_every_level_of_our_log_reaches_triton_s(load, level, as_what):
     assert fake_pb_utils.Logger.lines == [(as_what, "said")]
 
 
-def test_several_sequences_with_log_probs_have_a_row_each_filled_up_with_0(load):
-    options = TextOptions(False, [], "", 3, 2, True)
+def test_several_sequences_with_log_probs_have_a_row_each_filled_up_with_0(postprocessing):
+    sender = postprocessing.open(stream=False, stop_words=[], num_sequences=2, log_probs=True)
     parts = [Part(0, [5, 6], "length", [-1.0, -2.0]), Part(1, [7], "stop", [-3.0])]
-    request = Request([Tensor("chunk", to_wire(Chunk(9, 0, parts, True, "", options)))])
-    load("postprocessing").execute([request])
-    out = outputs(request.get_response_sender().sent[0])
+    postprocessing.send(sender, *parts, last=True)
+    out = outputs(sender.sent[0])
     assert out["text_output"].shape == out["finish_reason"].shape == (2,)
     assert out["finish_reason"].tolist() == [b"length", b"stop"]
     assert out["num_output_tokens"].tolist() == [[3]]
