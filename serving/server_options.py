@@ -50,8 +50,8 @@ def command(installation: Installation, backends: Path, repository: Path, ports:
         f"--backend-directory={backends}",
         # The committed config.pbtxt are complete; completing them would start each stage twice.
         "--disable-auto-complete-config",
-        # Threads of each instance of a stage: for its responses, and the calls of ensemble_unary until these are
-        # accepted. Triton's default of 32 costs a stream alone more (docs/performance.md).
+        # Threads of each instance of a stage, for its responses, and the calls of ensemble_unary until these
+        # are accepted. Triton's default of 32 costs a stream alone more (docs/performance.md).
         "--backend-config=python,thread-pool-size=16",
         *ports.options,
         f"--exit-timeout-secs={DRAIN_SECONDS}",

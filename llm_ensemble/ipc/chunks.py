@@ -51,13 +51,13 @@ class ChunkSender:
         return lambda chunk: sender.send(self._encoder.encode(chunk))
 
 
-def receive_claims(instance: int, on_claim: Callable[[int, int], None]) -> Mailbox:
-    """Call `on_claim` with a stream and its owner for each claim of a stream of this engine's instance."""
-    decoder = msgspec.msgpack.Decoder(Claim)
+def receive_claims(instance: int, on_claim: Callable[[int, Callable[[Chunk], None]], None]) -> Mailbox:
+    """Call `on_claim` with each claimed stream of this engine's instance, and with what sends its chunks."""
+    decoder, chunks = msgspec.msgpack.Decoder(Claim), ChunkSender()
 
     def take(message: bytes) -> None:
         claim = decoder.decode(message)
-        on_claim(claim.stream, claim.owner)
+        on_claim(claim.stream, chunks.to(claim.owner))
 
     return Mailbox(_claims(instance), take)
 

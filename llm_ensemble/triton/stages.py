@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Triton's side of the stages: tensors to values and back, and one place that makes error responses.
 
-Only this module, byte_tensors.py, streams.py and unary_stage.py import pb_utils. Seen on tritonserver 2.51.0: BYTES
-tensors arrive as object arrays of bytes, parameters as a JSON text.
+Only this module, byte_tensors.py, streams.py and unary_stage.py import pb_utils. Seen on tritonserver 2.51.0:
+BYTES tensors arrive as object arrays of bytes, parameters as a JSON text.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from llm_ensemble.ipc import chunks
 from llm_ensemble.triton import stages, streams
 from serving.tritonserver import MODEL_REPOSITORY
 
@@ -35,13 +36,14 @@ def tapped(name):
 
     class TritonPythonModel(real.TritonPythonModel):
         def initialize(self, args):
+            if name == "tensorrt_llm":
+                streams.StreamOutlet = NamedOutlet
+                to = chunks.ChunkSender.to
+                chunks.ChunkSender.to = lambda self, owner: logged(to(self, owner))
             super().initialize(args)
             self.instance = stages.instance_number(args)
             if name == "tensorrt_llm":
                 self._slow_steps = SlowSteps(self._stage._engine)
-                streams.StreamOutlet = NamedOutlet
-                to = self._chunks.to
-                self._chunks.to = lambda owner: logged(to(owner))
             threading.Thread(target=self._write_state, daemon=True).start()
 
         def execute(self, requests):

@@ -4,7 +4,7 @@
 from llm_ensemble.engine_stage.stage import EngineStage
 from llm_ensemble.engines.kinds import load_engine, read_served
 from llm_ensemble.ipc.aborts import receive_aborts
-from llm_ensemble.ipc.chunks import ChunkSender, receive_claims
+from llm_ensemble.ipc.chunks import receive_claims
 from llm_ensemble.telemetry.engine_metrics import report_engine
 from llm_ensemble.telemetry.metrics import Metrics
 from llm_ensemble.telemetry.rejections import Rejections
@@ -25,10 +25,7 @@ class TritonPythonModel:
         self._metrics.start()
         self._stage = EngineStage(engine, instance, stages.give_up, report)
         self._aborts = receive_aborts(instance, self._stage.abort)
-        self._chunks = ChunkSender()
-        self._claims = receive_claims(
-            instance, lambda stream, owner: self._stage.claim(stream, self._chunks.to(owner))
-        )
+        self._claims = receive_claims(instance, self._stage.claim)
 
     def execute(self, requests):
         for request in requests:

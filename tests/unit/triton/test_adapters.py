@@ -15,7 +15,7 @@ from llm_ensemble.contract.request import Chunk, Part, Pulse, TextOptions, reque
 from llm_ensemble.contract.stream_id import StreamId
 from llm_ensemble.errors import Overloaded
 from llm_ensemble.ipc.aborts import receive_aborts
-from llm_ensemble.ipc.chunks import ChunkSender, receive_claims
+from llm_ensemble.ipc.chunks import receive_claims
 from llm_ensemble.ipc.unary_results import UnaryResultSender
 from llm_ensemble.postprocessing.postprocessor import Text
 from llm_ensemble.postprocessing.sequence import SequenceText
@@ -145,15 +145,15 @@ def postprocessing(load):
 class Postprocessing:
     def __init__(self, model):
         self.model, self.claims = model, queue.SimpleQueue()
-        self._mailbox = receive_claims(0, lambda *claim: self.claims.put(claim))
-        self._send = ChunkSender().to(0)
+        self._mailbox = receive_claims(0, lambda stream, send: self.claims.put((stream, send)))
 
     def open(self, number=9, **options):
         """Send a stream's first pulse; return what receives its responses."""
         usual = {"stream": True, "stop_words": ["END"], "echo": "", "num_input_tokens": 3}
         options = TextOptions(**usual | options)
         sender = self.pulse(Pulse(number, 0, options)).get_response_sender()
-        assert self.claims.get(timeout=5) == (number, 0)
+        stream, self._send = self.claims.get(timeout=5)
+        assert stream == number
         return sender
 
     def pulse(self, pulse, *, cancelled=False):
