@@ -126,6 +126,8 @@ def logged(send):
         ]
         with open(FOLDER / "chunks", "a") as log:
             log.write(json.dumps({"id": request_id, "stream": chunk.stream, "parts": parts}) + "\n")
+        if chunk.last:
+            NamedOutlet.names.pop(chunk.stream, None)
         send(chunk)
 
     return log_and_send

@@ -99,17 +99,40 @@ def test_the_request_id_comes_back_with_every_response(server, streamed):
     assert {answer["id"] for answer in answers} == {"mine-1"}
 
 
-@pytest.mark.parametrize("broken", ["instance_group [ { kind: KIND_CPU count: 4 } ]", "dynamic_batching { }"])
-def test_a_postprocessing_that_could_not_keep_the_order_is_not_loaded(demo_engine, tmp_path, broken):
-    """Of four instances each would get some of a stream's chunks; a queue hides client disconnects."""
-    repository = tmp_path / "models"
+def changed_postprocessing(folder, config):
+    """A model repository whose postprocessing has this in its config.pbtxt instead of its instance group."""
+    repository = folder / "models"
     shutil.copytree(MODEL_REPOSITORY, repository, ignore=shutil.ignore_patterns("__pycache__"))
-    config = repository / "postprocessing/config.pbtxt"
-    text = re.sub(r"^instance_group.*$", "", config.read_text(), flags=re.MULTILINE)
-    config.write_text(f"{text}\n{broken}\n")
-    log = tmp_path / "log"
+    path = repository / "postprocessing/config.pbtxt"
+    text = re.sub(r"^instance_group.*$", "", path.read_text(), flags=re.MULTILINE)
+    path.write_text(f"{text}\n{config}\n")
+    return repository
+
+
+def test_a_postprocessing_with_a_queue_that_hides_client_disconnects_is_not_loaded(demo_engine, tmp_path):
+    repository, log = changed_postprocessing(tmp_path, "dynamic_batching { }"), tmp_path / "log"
     with log.open("wb") as file, running(demo_engine, free_ports(), file, repository) as server:
         with pytest.raises(TritonError):
             server.wait_ready()
-        server.process.wait(30)
-    assert "postprocessing/config.pbtxt must have one instance and no dynamic_batching" in log.read_text()
+        server.process.wait(60)
+    assert "postprocessing/config.pbtxt must have no dynamic_batching" in log.read_text()
+
+
+def test_several_instances_of_postprocessing_keep_every_stream_s_order(server, demo_engine, tmp_path):
+    """Triton gives a stream's pulses to any of them; its chunks go to one."""
+    prompts = [f"the {number}" for number in range(32)]
+    wanted = [whole_text(server, prompt) for prompt in prompts]
+    repository = changed_postprocessing(tmp_path, "instance_group [ { kind: KIND_CPU count: 4 } ]")
+    with (
+        (tmp_path / "log").open("wb") as file,
+        running(demo_engine, free_ports(), file, repository) as several,
+    ):
+        several.wait_ready()
+        with concurrent.futures.ThreadPoolExecutor(len(prompts)) as threads:
+            assert [*threads.map(lambda prompt: whole_text(several, prompt), prompts)] == wanted
+
+
+def whole_text(server, prompt):
+    with GrpcStream(server) as stream:
+        asked = {"text_input": prompt, "max_tokens": 60, "ignore_eos": True, "stream": True}
+        return "".join(answer["text_output"] for answer in stream.ask(**asked))
