@@ -23,6 +23,7 @@ TEXT = (
     *("tests/server/text/test_generate.py", "tests/server/text/test_shapes.py"),
     "tests/server/lifecycle/test_stub_environment.py",
 )
+GROUPS = "tests/gpu/test_gpu_groups.py"
 PYTEST = ("-q", "-W", "ignore", "-p", "no:cacheprovider", "--timeout=200", "--durations=10")
 
 
@@ -36,9 +37,10 @@ class Part:
 
 
 PARTS = {
-    "serving": Part("SERVING_PYTHON", ("tests/gpu",), 330),
+    "serving": Part("SERVING_PYTHON", ("tests/gpu", f"--ignore={GROUPS}"), 330),
     "contract": Part("ENGINE_PYTHON", CONTRACT, 280),
     "text": Part("SERVING_PYTHON", TEXT, 120),
+    "groups": Part("SERVING_PYTHON", (GROUPS,), 240),  # two GPUs
 }
 
 
