@@ -69,7 +69,7 @@ def test_nothing_is_written_to_the_engine_directory_and_no_more_to_a_disk_once_i
         fill(inside(server) / scratch.relative_to("/"))
         assert generate(server, "The server", max_tokens=20)["text_output"] == text
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(40) == 0
+        assert server.process.wait(60) == 0
 
 
 def test_a_temporary_folder_without_space_is_one_line(demo_engine, tmp_path):
@@ -91,7 +91,7 @@ def test_when_shared_memory_is_used_up_only_what_does_not_fit_is_refused(demo_en
         assert "Failed to increase the shared memory pool size" in text
         assert generate(server, "The server", max_tokens=3)["num_output_tokens"] == 3
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(40) == 0
+        assert server.process.wait(60) == 0
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from build_scripts.errors import CommandFailed
 from build_scripts.progress import Interrupted, Progress
 from build_scripts.tensorrt_llm.commands import run
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -35,15 +36,20 @@ def test_the_line_can_be_run_alone_and_the_output_is_shown_and_kept(progress, ca
     assert progress.log.read_text() == shown
 
 
-def test_output_is_shown_while_the_command_runs(progress, capfd):
-    seen = []
-    code = "import time; print('early'); time.sleep(1.5); print('late')"
-    started = time.monotonic()
-    show = progress.show
-    progress.show = lambda output: (seen.append((time.monotonic() - started, output)), show(output))
-    run(python(code), progress)
-    early, late = (next(at for at, output in seen if output.startswith(word)) for word in (b"early", b"late"))
-    assert late - early > 1
+WAITS = """
+import pathlib, sys, time
+print("early")
+for _ in range(6000):
+    if pathlib.Path(sys.argv[1]).exists(): sys.exit()
+    time.sleep(0.01)
+sys.exit("nobody has seen it")
+"""
+
+
+def test_output_is_shown_while_the_command_runs(progress, tmp_path):
+    seen = tmp_path / "seen"
+    progress.show = lambda output: output.startswith(b"early") and seen.touch()
+    run(python(WAITS, str(seen)), progress)
 
 
 @pytest.mark.parametrize(
@@ -70,10 +76,10 @@ def test_a_script_is_called_by_its_own_name(progress, tmp_path):
 
 BUSY = """
 import os, pathlib, signal, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
 pathlib.Path(sys.argv[1]).write_text(f"{os.getpid()} {child.pid}")
 if len(sys.argv) > 2: sys.exit(0)
-time.sleep(60)
+time.sleep(300)
 """
 
 
@@ -86,10 +92,7 @@ def gone(pid):
 
 
 def wait_until_gone(pids):
-    deadline = time.monotonic() + 10
-    while not all(map(gone, pids)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert all(map(gone, pids))
+    wait_for(lambda: all(map(gone, pids)))
 
 
 def test_an_interrupt_ends_the_command_and_what_it_started(progress, tmp_path, monkeypatch):

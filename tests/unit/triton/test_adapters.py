@@ -20,7 +20,7 @@ from llm_ensemble.postprocessing.postprocessor import SequenceText, Text
 from serving.tritonserver import MODEL_REPOSITORY
 from tests import fake_pb_utils
 from tests.fake_pb_utils import InferenceRequest, InferenceResponse, Request, Tensor, TritonError
-from tests.waiting import wait_for
+from tests.waiting import SECONDS, wait_for
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_postprocessing_aborts_the_stream_of_a_disconnected_client(load, byte_to
     left = chunk(byte_tokenizer, 1, "b", cancelled=True)
     model.execute([left, chunk(byte_tokenizer, 2, "c", cancelled=True)])
     assert left.get_response_sender().sent == []
-    assert aborted.get(timeout=5) == 9
+    assert aborted.get(timeout=SECONDS) == 9
     assert aborted.empty()
     assert mailbox
 
@@ -300,7 +300,7 @@ class TestUnary:
 
         def answer():
             (forwarded,) = InferenceRequest.calls
-            assert forwarded.correlation_id == f"ensemble_unary:{aborted.get(timeout=5)}"
+            assert forwarded.correlation_id == f"ensemble_unary:{aborted.get(timeout=SECONDS)}"
             yield from ()
 
         InferenceRequest.answers.append(answer())
