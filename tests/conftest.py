@@ -47,6 +47,13 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "ignore:unclosed:ResourceWarning")
 
 
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist is not in every environment
+def pytest_xdist_make_scheduler(config, log):
+    from tests.in_parallel import ByModuleAndEngine
+
+    return ByModuleAndEngine(config, log)
+
+
 def pytest_terminal_summary(terminalreporter):
     """Say last what a skipped test needs, where that can be installed."""
     skips = terminalreporter.stats.get("skipped", ())

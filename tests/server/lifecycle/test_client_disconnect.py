@@ -66,7 +66,7 @@ class CancelsUnaryGrpc(GrpcClient):
 class DropsHttpStream(DisconnectingClient):
     def send(self):
         ports = self.server.ports
-        self.connection = http.client.HTTPConnection(ports.host, ports.http, timeout=30)
+        self.connection = http.client.HTTPConnection(ports.host, ports.http, timeout=60)
         body = json.dumps(self.fields)
         self.connection.request("POST", "/v2/models/ensemble/generate_stream", body)
 
@@ -153,7 +153,7 @@ def test_a_client_that_disconnects_at_once(quiet, client_class):
 def test_a_unary_http_request_whose_client_disconnects_ends_by_its_deadline(quiet):
     """Triton does not notice this client disconnect."""
     ports = quiet.server.ports
-    connection = http.client.HTTPConnection(ports.host, ports.http, timeout=30)
+    connection = http.client.HTTPConnection(ports.host, ports.http, timeout=60)
     connection.request("POST", "/v2/models/ensemble/generate", json.dumps({**ASKED, "deadline_ms": 800}))
     quiet.wait(lambda: quiet.state["running"] == 1)
     connection.close()

@@ -192,7 +192,7 @@ def test_a_stop_under_load_drains_running_requests_and_refuses_new_ones(pace, tm
 def successes(server, model="ensemble_unary"):
     """Return how many requests a model has served."""
     ports = server.ports
-    with urllib.request.urlopen(f"http://{ports.host}:{ports.metrics}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{ports.host}:{ports.metrics}/metrics", timeout=60) as answer:
         text = answer.read().decode()
     return int(re.search(rf'^nv_inference_request_success{{model="{model}".*}} (\d+)', text, re.MULTILINE)[1])
 

@@ -64,7 +64,7 @@ def test_metrics_are_served_on_the_port_that_was_given(server):
 def metrics(ports):
     """What the port serves; nothing while it is closed."""
     try:
-        with urllib.request.urlopen(f"http://{ports.host}:{ports.metrics}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{ports.host}:{ports.metrics}/metrics", timeout=60) as answer:
             return answer.read()
     except urllib.error.URLError:
         return b""

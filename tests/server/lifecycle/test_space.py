@@ -108,7 +108,7 @@ def test_a_build_that_may_not_write_is_one_line_and_leaves_nothing(tmp_path, mou
     build = f"{BUILD_PYTHON} -m build_scripts.build --model models/demo --engine openvino --output {output}"
     script = " && ".join([*mounts, f"{build}; ls -A {output.parent}"])
     done = subprocess.run(
-        [*UNSHARE, "sh", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [*UNSHARE, "sh", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=580, check=False
     )
     assert done.stderr == f"build: {message.format(output)}\n"
     assert done.stdout.count("\n") == done.stdout.count("[")

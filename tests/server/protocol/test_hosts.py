@@ -72,7 +72,7 @@ async def by_asyncio(url):
 
 
 def metrics(ports):
-    with urllib.request.urlopen(ports.metrics_url, timeout=10) as answer:
+    with urllib.request.urlopen(ports.metrics_url, timeout=60) as answer:
         return answer.read().decode()
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark's figures and the known pace of the pace engine, on the real server.
 
-No token comes before the pace has it, so no figure is better; a busy machine makes them worse, all together.
-tests/timing has how near they are.
+No token comes before the pace has it, so no time to one is shorter; a busy machine makes them longer, and
+the tokens after a late one come sooner than the pace. tests/timing has how near the figures are.
 """
 
 import argparse
@@ -64,7 +64,8 @@ def test_the_figures_are_those_of_the_pace_or_of_a_busy_machine(paced, protocol)
     points = bench.measure(asked)["points"]
     assert [point["errors"] for point in points] == [0, 0]
     off = [deviations(point) for point in points]
-    assert all(-FIVE_PERCENT <= part < 2 for one in off for part in one.values()), off
+    for name, part in (pair for one in off for pair in one.items()):
+        assert (-0.5 if name in ("itl", "mean itl") else -FIVE_PERCENT) <= part < 2, (name, off)
     assert {point["input_tokens_mean"] for point in points} == {32}
     assert all(point["server_cpu_us_per_token"] > 0 for point in points)
 
