@@ -9,7 +9,7 @@ KIND = re.compile(r"[\[-](openvino|tensorrt_llm|vllm)[\]-]")
 
 
 class ByModuleAndEngine(LoadScopeScheduling):
-    """A process gets a module's tests of one engine kind at a time, in the order of testpaths (pyproject.toml).
+    """A process gets a module's tests of one engine kind at a time, in the order of testpaths.
 
     So what a module starts is started once, and a process that has a server goes on with the next module that
     asks it. Modules that take long are first, or one would run alone at the end.

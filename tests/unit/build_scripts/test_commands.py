@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -96,19 +95,23 @@ def wait_until_gone(pids):
 
 
 def test_an_interrupt_ends_the_command_and_what_it_started(progress, tmp_path, monkeypatch):
-    old = signal.signal(signal.SIGUSR1, progress.interrupt)
-    note = tmp_path / "pids"
+    note, over = tmp_path / "pids", threading.Event()
 
     def interrupt_once_it_runs():
-        while not note.exists() or not note.read_text():
-            time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGUSR1)
+        while not over.wait(0.02):
+            if note.exists() and note.read_text():
+                os.kill(os.getpid(), signal.SIGUSR1)
+                return
 
-    threading.Thread(target=interrupt_once_it_runs).start()
+    sender = threading.Thread(target=interrupt_once_it_runs)
+    old = signal.signal(signal.SIGUSR1, progress.interrupt)
+    sender.start()
     try:
         with pytest.raises(Interrupted):
             run(python(BUSY, str(note)), progress)
     finally:
+        over.set()
+        sender.join()  # or its signal would end this process once nothing handles it
         signal.signal(signal.SIGUSR1, old)
     wait_until_gone([int(pid) for pid in note.read_text().split()])
 
