@@ -67,7 +67,8 @@ def free_ports() -> Ports:
             with contextlib.suppress(OSError):
                 one.bind(("127.0.0.1", port))
                 found.append(one.getsockname()[1])
-        return Ports(*found)
+        http, grpc, metrics = found
+        return Ports(http, grpc, metrics)
 
 
 @contextlib.contextmanager

@@ -2,8 +2,8 @@
 """An engine with whole weights gives the same text for the same seed, whatever shares the batch.
 
 INT8 and INT4 engines compute with OpenVINO's fast defaults, which round by what shares the batch
-(docs/decisions.md). No prompt here is the beginning of another, as "Number 1" is of "Number 13": GenAI's prefix
-cache gives such prompts wrong tokens now and then when they run together (docs/decisions.md, too).
+(docs/decisions.md). No prompt here is the beginning of another, as "Number 1" is of "Number 13": GenAI's
+prefix cache gives such prompts wrong tokens now and then when they run together (docs/decisions.md, too).
 """
 
 import concurrent.futures
