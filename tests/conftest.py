@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures of all tests: the demo engine, built once a run, and one real tritonserver that serves it."""
 
+import fcntl
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,13 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "ignore:unclosed:ResourceWarning")
 
 
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist is not in every environment
+def pytest_xdist_make_scheduler(config, log):
+    from tests.in_parallel import ByModuleAndEngine
+
+    return ByModuleAndEngine(config, log)
+
+
 def pytest_terminal_summary(terminalreporter):
     """Say last what a skipped test needs, where that can be installed."""
     skips = terminalreporter.stats.get("skipped", ())
@@ -68,19 +76,42 @@ def among_fakes(function, *args):
 
 
 @pytest.fixture(scope="session")
-def demo_engine(tmp_path_factory) -> Path:
-    """An engine directory of models/demo, fp16, computing in f32: texts can be compared (docs/testing.md)."""
-    if TESTED_ENGINE_DIR:
-        return Path(TESTED_ENGINE_DIR)
-    return build_engine(tmp_path_factory.mktemp("engines") / "demo", "fp16")
+def made_once(request, tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Return a folder that is costly to make and only read.
+
+    The first of the run's processes to ask for a name makes it, the others wait for that.
+    """
+    own = tmp_path_factory.getbasetemp()
+    # pytest-xdist gives each of its processes a folder of its own, side by side.
+    common = own.parent if hasattr(request.config, "workerinput") else own
+
+    def made_once(name, make):
+        folder = common / f"once-{name}" / name
+        folder.parent.mkdir(exist_ok=True)
+        with (folder.parent / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder.parent / "made").exists():
+                make(folder)
+                (folder.parent / "made").touch()
+        return folder
+
+    return made_once
 
 
 @pytest.fixture(scope="session")
-def int8_engine(tmp_path_factory) -> Path:
+def demo_engine(made_once) -> Path:
+    """An engine directory of models/demo, fp16, computing in f32: texts can be compared (docs/testing.md)."""
+    if TESTED_ENGINE_DIR:
+        return Path(TESTED_ENGINE_DIR)
+    return made_once("demo", lambda folder: build_engine(folder, "fp16"))
+
+
+@pytest.fixture(scope="session")
+def int8_engine(made_once) -> Path:
     """An engine directory of models/demo as `make build` makes it, INT8: texts cannot be compared."""
     if os.environ.get("ONEDNN_MAX_CPU_ISA"):
         pytest.skip(INT8_NEEDS_THE_CPU)
-    return build_engine(tmp_path_factory.mktemp("engines") / "int8", "int8")
+    return made_once("int8", lambda folder: build_engine(folder, "int8"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -90,9 +121,9 @@ def engine_kind(request):
 
 
 @pytest.fixture(scope="session")
-def vllm_engine(tmp_path_factory) -> Path:
+def vllm_engine(made_once) -> Path:
     """An engine directory of models/demo for vLLM, in f32."""
-    return build_vllm_engine(tmp_path_factory.mktemp("engines") / "vllm")
+    return made_once("vllm", build_vllm_engine)
 
 
 @pytest.fixture(scope="session")

@@ -87,28 +87,28 @@ class Load:
             )
             say(f"{seconds:4.0f} s {dict(self.ends)} {self.memory[-1][1]} MB")
 
-    def verdict(self):
-        """Return what is wrong, as a list of sentences; empty if nothing is."""
+    def verdict(self, max_growth):
+        """Return what is wrong, as a list of sentences; empty if nothing is. max_growth: of memory."""
         wrong = [f"{end} ({count})" for end, count in self.ends.most_common(5) if end != GOOD]
         if self.max_at_once < 0.95 * self._streams:
             wrong.append(f"only {self.max_at_once} streams at once")
         warm = [memory for seconds, memory in self.memory if seconds >= WARM_UP * self._seconds]
         for name in warm[0] if warm else ():
             growth = warm[-1][name] / warm[0][name] - 1
-            wrong += [f"{name} grew by {growth:.1%}"] if growth > MAX_GROWTH else []
+            wrong += [f"{name} grew by {growth:.1%}"] if growth > max_growth else []
         return wrong
 
 
 GOOD = "whole"
 
 
-def load(folder, streams, seconds):
+def load(folder, streams, seconds, interval_ms=INTERVAL_MS, max_growth=MAX_GROWTH):
     """Run it; return what is wrong, and how many streams were whole."""
     engine = make_pace_engine(folder / "pace")
-    with served(engine, folder / "log", PACE_INTERVAL_MS=INTERVAL_MS) as server:
+    with served(engine, folder / "log", PACE_INTERVAL_MS=interval_ms) as server:
         one = Load(server, load_tokenizer(engine), streams, seconds)
         asyncio.run(one.run())
-        wrong = one.verdict()
+        wrong = one.verdict(max_growth)
         server.process.terminate()
         status = server.process.wait(60)
         wrong += [f"serve ended with {status}"] if status else []

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting for a condition that another thread brings about."""
+"""Waiting for a condition that another thread or process brings about."""
 
 import time
 
+SECONDS = 60  # far more than anything takes, also where other processes have all cores
 
-def wait_for(condition):
-    """Return once a condition holds; fail after five seconds."""
-    deadline = time.monotonic() + 5
+
+def wait_for(condition, seconds=SECONDS):
+    """Return once a condition holds; fail after so many seconds."""
+    deadline, pause = time.monotonic() + seconds, 0.002
     while not condition() and time.monotonic() < deadline:
-        time.sleep(0.002)
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)  # what is waited for needs the processor more
     assert condition()

@@ -28,11 +28,12 @@ class Way:
     def generate(self, server, *prompt, client=None, **fields):
         return self._run(server, client or {}, lambda c: c.generate(*prompt, **fields))
 
-    def stream(self, server, *prompt, client=None, pieces=10**9, leave="break", **fields):
-        """Return the stream and its pieces; end it after so many, by `break` or by close()."""
-        if self.is_async:
-            return self._run(server, client or {}, lambda c: _take_async(c, prompt, fields, pieces, leave))
-        return self._run(server, client or {}, lambda c: _take(c, prompt, fields, pieces, leave))
+    def stream(self, server, *prompt, client=None, on_piece=None, **fields):
+        """Return the stream and its pieces; on_piece is called with each as it comes."""
+        take = _take_async if self.is_async else _take
+        return self._run(
+            server, client or {}, lambda c: take(c, prompt, fields, on_piece or (lambda _: None))
+        )
 
     def status(self, server):
         return self._run(server, {}, lambda c: c.status())
@@ -50,25 +51,19 @@ class Way:
         return asyncio.run(asked())
 
 
-def _take(client, prompt, fields, pieces, leave):
+def _take(client, prompt, fields, on_piece):
     stream, taken = client.stream(*prompt, **fields), []
     for piece in stream:
+        on_piece(piece)
         taken.append(piece)
-        if len(taken) == pieces:
-            if leave == "break":
-                break
-            stream.close()
     return stream, taken
 
 
-async def _take_async(client, prompt, fields, pieces, leave):
+async def _take_async(client, prompt, fields, on_piece):
     stream, taken = client.stream(*prompt, **fields), []
     async for piece in stream:
+        on_piece(piece)
         taken.append(piece)
-        if len(taken) == pieces:
-            if leave == "break":
-                break
-            stream.close()
     return stream, taken
 
 

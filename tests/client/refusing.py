@@ -8,14 +8,14 @@ import http.server
 import json
 import struct
 import threading
-import time
 
 import grpc
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
+from tests.waiting import SECONDS
+
 REFUSAL = "Exceeds maximum queue size: 4 running, 4 waiting; try again later"
-PAUSE = 0.2  # seconds after a first piece, so that it is read before the connection ends
 ANSWER = {"text_output": "yes", "finish_reason": "stop", "num_input_tokens": 1, "num_output_tokens": 1}
 EMPTY = {**ANSWER, "text_output": "", "finish_reason": "", "num_output_tokens": 0}  # a stream that waits
 
@@ -26,6 +26,7 @@ class Asked:
     def __init__(self, refusals, how):
         self.times, self.refusals, self.how = 0, refusals, how
         self.bodies = []  # of what came over HTTP
+        self.has_piece = threading.Event()  # that the client has read a first piece: then the connection ends
 
     def refuses(self):
         self.times += 1
@@ -51,7 +52,11 @@ def http_server(asked):
                 self.end_headers()
                 self.wfile.write(event({**ANSWER, "finish_reason": ""}))
                 self.wfile.flush()
-                time.sleep(PAUSE if asked.how == "after a piece" else 5 * PAUSE)
+                if asked.how == "after a piece":
+                    asked.has_piece.wait(SECONDS)
+                else:
+                    self.connection.settimeout(SECONDS)
+                    self.rfile.read(1)  # until the client closes the connection
 
         def answer(self, status, body):
             self.send_response(status)
@@ -93,7 +98,7 @@ def grpc_server(asked):
             if asked.refuses():
                 if asked.how == "after a piece":
                     yield pb.ModelStreamInferResponse(infer_response=message({**ANSWER, "finish_reason": ""}))
-                    time.sleep(PAUSE)
+                    asked.has_piece.wait(SECONDS)
                 if asked.how == "after empty responses":
                     for _ in range(2):
                         yield pb.ModelStreamInferResponse(infer_response=message(EMPTY))

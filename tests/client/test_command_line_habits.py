@@ -3,7 +3,6 @@
 
 import json
 import os
-import pty
 import stat
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 from llm_ensemble_client.cli.main import COMMANDS, main
 from serving.tritonserver import ROOT, free_ports
 from tests.client.refusing import Asked, http_server
+from tests.client.terminal import Terminal
 
 ECHO = ("--max-tokens", "1", "--no-exclude-input-in-output")
 
@@ -121,22 +121,6 @@ def test_text_is_streamed_to_a_terminal_by_default(words, is_terminal, streams):
     assert ("stream" in body) is streams
 
 
-class Terminal:
-    """A pseudo-terminal for a process to write to; `shown` reads it."""
-
-    def __enter__(self):
-        self._ours, self.end = pty.openpty()
-        return self
-
-    @property
-    def shown(self):
-        return os.read(self._ours, 10000).decode()
-
-    def __exit__(self, *_):
-        os.close(self._ours)
-        os.close(self.end)
-
-
 def test_the_usage_option_writes_to_standard_error(url):
     for usage, told in (((), ""), (("-u",), "[length; 2 tokens in, 3 out]\n")):
         done = run("generate", "--url", url, "The", "-n", 3, "--ignore-eos", *usage)
@@ -157,7 +141,7 @@ def test_a_retry_after_an_overload_is_noted_on_the_terminal():
         assert (done.returncode, done.stdout) == (0, b"yes\n")
         assert (
             "[Exceeds maximum queue size: 4 running, 4 waiting; try again later; asking again]"
-            in terminal.shown
+            in terminal.shown()
         )
 
 

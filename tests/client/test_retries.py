@@ -51,7 +51,7 @@ def test_retries_end_at_the_timeout(way):
 def test_no_retry_after_text_has_arrived(way):
     asked = Asked(1, "after a piece")
     with SERVERS[way.protocol](asked) as url, pytest.raises(Unreachable):
-        way.stream(url, "x", client={"retries": QUICK})
+        way.stream(url, "x", client={"retries": QUICK}, on_piece=lambda _: asked.has_piece.set())
     assert asked.times == 1
 
 

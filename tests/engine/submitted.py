@@ -11,6 +11,7 @@ from llm_ensemble.engines.kinds import load_engine, read_engine_settings
 from llm_ensemble.engines.protocol import GenerationRequest
 from llm_ensemble.manifest import read_manifest
 from llm_ensemble.settings import Settings
+from tests.waiting import SECONDS
 
 # The engine kinds of this environment.
 KINDS = ["vllm"] if importlib.util.find_spec("vllm") else ["openvino", "tensorrt_llm"]
@@ -39,7 +40,7 @@ class Submitted:
         engine.submit(GenerationRequest(stream_id, input_ids or PROMPT, sampling), self._received.put)
 
     def next(self):
-        return self._received.get(timeout=30)
+        return self._received.get(timeout=SECONDS)
 
     def rest(self):
         """Return everything until the end of the last sequence."""

@@ -46,7 +46,7 @@ def test_a_waiting_request_can_be_aborted(llm, params):
 
 def test_no_more_than_max_batch_size_run_and_the_others_wait(start_llm, params, monkeypatch):
     llm = start_llm()
-    monkeypatch.setenv("FAKE_TRTLLM_STEP_SECONDS", "0.01")
+    monkeypatch.setenv("FAKE_TRTLLM_STEP_SECONDS", "0.03")
     assert llm.get_stats(timeout=5) == []  # at once: nothing was submitted
 
     async def run():

@@ -2,6 +2,7 @@
 """What only the openvino engine does; test_every_engine.py has the rest."""
 
 import os
+import threading
 import time
 
 import numpy as np
@@ -13,6 +14,7 @@ from llm_ensemble.engines.openvino import pipeline as openvino_pipeline
 from llm_ensemble.engines.openvino.pipeline import generation_config, load_pipeline
 from llm_ensemble.errors import EngineDirectoryError, EngineError, RequestError
 from tests.engine.submitted import Submitted, changed, loaded, longest_run
+from tests.waiting import SECONDS
 
 # Several, where what is tested shows in most texts of the model and not in every one.
 PROMPTS = [[0, token] for token in range(300, 540, 20)]
@@ -72,10 +74,12 @@ def replace_step(engine, monkeypatch, step):
 
 
 def test_32_requests_share_their_steps(engine, monkeypatch):
-    steps = []
+    steps, all_are_there = [], threading.Event()
     step = engine._pipeline.step
-    replace_step(engine, monkeypatch, lambda: (steps.append(1), step()))
-    for one in [Submitted(engine, i, max_tokens=64) for i in range(32)]:
+    replace_step(engine, monkeypatch, lambda: (all_are_there.wait(SECONDS), steps.append(1), step()))
+    submitted = [Submitted(engine, i, max_tokens=64) for i in range(32)]
+    all_are_there.set()
+    for one in submitted:
         assert len(one.ids()) == 64
     assert len(steps) < 2 * 64, "32 requests took as many steps as one after the other"
 
@@ -159,13 +163,16 @@ def test_a_request_aborted_in_prefill_keeps_its_slot_while_too_many_complete_the
 ):
     engine = start(changed(manifest, limits=changed(manifest.limits, max_num_tokens=64)))
     monkeypatch.setattr(engine, "_max_prefill_only", 1)
-    step = engine._pipeline.step
-    replace_step(engine, monkeypatch, lambda: (time.sleep(0.01), step()))
+    step, are_aborted = engine._pipeline.step, threading.Event()
+    replace_step(
+        engine, monkeypatch, lambda: (are_aborted.wait(0.2), step())
+    )  # some 20 steps for the prompts
     aborted = [Submitted(engine, number, [0, *range(300, 700)], max_tokens=100) for number in range(3)]
     while engine.stats().running < 3:
         time.sleep(0.001)
     for number in range(3):
         engine.abort(number)
+    are_aborted.set()
     aborted[0].rest()
     assert engine.stats().running == 2
     assert [one.rest()[-1].finish for one in aborted[1:]] == ["cancelled", "cancelled"]

@@ -54,16 +54,20 @@ class Built:
 
 
 @pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("checkpoints")
-    made = run_in_build_environment(HERE / "make_checkpoints.py", folder)
-    assert made.returncode == 0, made.stderr
-    return folder
+def checkpoints(made_once) -> Path:
+    def make(folder):
+        folder.mkdir()
+        made = run_in_build_environment(HERE / "make_checkpoints.py", folder)
+        assert made.returncode == 0, made.stderr
+
+    return made_once("checkpoints", make)
 
 
 @pytest.fixture(scope="session")
-def built(checkpoints, tmp_path_factory) -> Built:
-    folder = tmp_path_factory.mktemp("engines")
-    builds = run_in_build_environment(HERE / "build_many.py", checkpoints, folder, *JOBS)
-    assert builds.returncode == 0, builds.stdout + builds.stderr
-    return Built(checkpoints, folder)
+def built(checkpoints, made_once) -> Built:
+    def make(folder):
+        folder.mkdir()
+        builds = run_in_build_environment(HERE / "build_many.py", checkpoints, folder, *JOBS)
+        assert builds.returncode == 0, builds.stdout + builds.stderr
+
+    return Built(checkpoints, made_once("built", make))

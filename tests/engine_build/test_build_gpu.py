@@ -200,7 +200,7 @@ def test_a_build_that_is_stopped_ends_the_command_and_leaves_nothing(
 ):
     pid_file = tmp_path / "pid"
     examples = own_script(
-        f"import os, time\nopen({str(pid_file)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)"
+        f"import os, time\nopen({str(pid_file)!r}, 'w').write(str(os.getpid()))\ntime.sleep(300)"
     )
     arguments = ("--model", checkpoints / "opt", "--output", tmp_path / "engine", "--examples", examples)
     environment = {**os.environ, **machine.environment(), "TMPDIR": str(tmp_path)}
@@ -211,7 +211,7 @@ def test_a_build_that_is_stopped_ends_the_command_and_leaves_nothing(
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         process.send_signal(number)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (status, "build: interrupted: nothing was written\n")
     with contextlib.suppress(FileNotFoundError):
         state = Path(f"/proc/{pid_file.read_text()}/stat").read_text().rpartition(")")[2].split()[0]

@@ -4,7 +4,6 @@
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -13,8 +12,9 @@ import pytest
 import yaml
 
 from monitoring.dashboard import query_prometheus
-from serving.tritonserver import ROOT
+from serving.tritonserver import ROOT, free_ports
 from tests.conftest import NO_PROMETHEUS
+from tests.waiting import SECONDS
 
 MONITORING = ROOT / "monitoring"
 UNPACKED = ROOT / "build/prometheus/usr/bin"
@@ -48,9 +48,7 @@ def configuration(folder, metrics_port):
 @contextlib.contextmanager
 def scraping(folder, metrics_port):
     """Run a Prometheus that scrapes each second; yield the root of its HTTP API."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_ports().http
     command = [
         find("prometheus"),
         f"--config.file={configuration(folder, metrics_port)}",
@@ -65,7 +63,7 @@ def scraping(folder, metrics_port):
         yield url
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(SECONDS)
 
 
 def answers(url):
@@ -75,7 +73,7 @@ def answers(url):
         return None
 
 
-def until(condition, describe, seconds=30):
+def until(condition, describe, seconds=SECONDS):
     """Return the first true value of a condition; fail with describe() when there is none in time."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

@@ -37,7 +37,7 @@ def the_one(start):
 
 def run(command, **more):
     done = subprocess.run(
-        command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False, **more
+        command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=580, check=False, **more
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

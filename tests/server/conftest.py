@@ -12,9 +12,13 @@ import pytest
 from llm_ensemble.manifest import read_manifest, tokenizer_sha256, write_manifest
 from llm_ensemble.preprocessing.preprocessor import load_tokenizer
 from serving.tritonserver import MODEL_REPOSITORY, free_ports, running
+from tests.waiting import SECONDS
 
 MODEL = "from tests.server.tap import tapped\n\nTritonPythonModel = tapped({name!r})\n"
 TAPPED = ("tensorrt_llm", "postprocessing", "ensemble_unary")
+STEP_SECONDS = 0.02  # of the slow server
+FREE_SECONDS = 1.5  # from a client's leaving until its slots are free, on an idle machine
+FREE_STEPS = int(2 * FREE_SECONDS / STEP_SECONDS)  # twice that, for a busy one
 
 
 class Tapped:
@@ -46,23 +50,43 @@ class Tapped:
 
     @property
     def state(self):
-        """Sequences running and waiting in the engine, and open requests by stage."""
-        read = {name: json.loads((self._folder / f"{name}.json").read_text()) for name in TAPPED}
+        """Sequences running and waiting in the engine, and open requests by stage, of a moment ago."""
+        read = {name: self._read(name) for name in TAPPED}
         engine = read["tensorrt_llm"]
         opens = {name: state["open"] for name, state in read.items()}
         return {"running": engine["running"], "waiting": engine["waiting"], **opens}
+
+    @property
+    def steps(self):
+        """How many steps the engine has begun; None if nothing taps them."""
+        return self._read("tensorrt_llm")["steps"]
+
+    def _read(self, name):
+        return json.loads((self._folder / f"{name}.json").read_text())
 
     def is_empty(self):
         """Return whether no stage has an open request."""
         return not any(self.state.values())
 
-    def wait(self, condition, seconds=10.0):
+    def wait(self, condition, seconds=SECONDS):
         """Wait until a condition holds; return the seconds that took. Fail after `seconds`."""
         started = time.monotonic()
         while not condition():
             assert time.monotonic() - started < seconds, f"still not so: {self.state}"
             time.sleep(0.01)
         return time.monotonic() - started
+
+    def wait_freed(self, steps, condition=None):
+        """Wait until a condition holds, by default that no request is open; fail after so many steps.
+
+        A step takes as long as it is set to, or longer on a busy machine, where all else takes longer, too.
+        """
+        before = self.steps
+        seconds = self.wait(condition or self.is_empty)
+        if before is None:  # vLLM's, in a process of its own
+            assert seconds < FREE_SECONDS
+        else:
+            assert self.steps - before <= steps
 
 
 def lay_tapped(folder):
@@ -135,7 +159,7 @@ def tight(served_engine, tmp_path_factory):
 @pytest.fixture(scope="session")
 def slow(tight, tmp_path_factory):
     """A tapped server where 4 sequences run, 4 wait, and a step takes 20 ms."""
-    settings = {"MAX_WAITING": 4, "TAP_STEP_SECONDS": 0.02}
+    settings = {"MAX_WAITING": 4, "TAP_STEP_SECONDS": STEP_SECONDS}
     with tapped_server(tight, tmp_path_factory.mktemp("slow"), **settings) as slow:
         yield slow
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from serving.tritonserver import ROOT, Server, free_ports
 from tests.processes import STAGES, descendants
+from tests.waiting import SECONDS, wait_for
 
 FAILED = 3  # the exit status of a `serve` that was ready and then failed
 
@@ -87,18 +88,12 @@ class ReadyServe:
         return left + [region for region in regions if Path("/dev/shm", region).exists()]
 
     def wait_not_ready(self, seconds):
-        deadline = time.monotonic() + seconds
-        while self.server.ready():
-            assert time.monotonic() < deadline, f"still ready after {seconds} s"
-            time.sleep(0.05)
+        wait_for(lambda: not self.server.ready(), seconds)
 
-    def wait_failed(self, seconds=20):
+    def wait_failed(self):
         """Wait until `serve` has ended as it does when a process died, with nothing left behind."""
-        assert self.server.process.wait(seconds) == FAILED, self.log_tail
-        deadline = time.monotonic() + 10
-        while self.leftovers() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert self.leftovers() == []
+        assert self.server.process.wait(SECONDS) == FAILED, self.log_tail
+        wait_for(lambda: self.leftovers() == [])
 
 
 @contextlib.contextmanager

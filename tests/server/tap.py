@@ -43,14 +43,14 @@ def tapped(name):
             super().initialize(args)
             self.instance = stages.instance_number(args)
             if name == "tensorrt_llm":
-                self._slow_steps = SlowSteps(self._stage._engine)
+                self.slow_steps = SlowSteps(self._stage._engine)
             threading.Thread(target=self._write_state, daemon=True).start()
 
         def execute(self, requests):
             if name == "tensorrt_llm":
                 ids = {request.request_id() for request in requests}
-                self._slow_steps.die |= "die" in ids
-                self._slow_steps.hang |= "hang" in ids
+                self.slow_steps.die |= "die" in ids
+                self.slow_steps.hang |= "hang" in ids
             return super().execute(requests)
 
         def _write_state(self):
@@ -70,6 +70,7 @@ def engine_state(model):
         "open": model._stage.open,
         "running": stats.running,
         "waiting": stats.waiting,
+        "steps": model.slow_steps.begun,
         "gpus": seen and seen.CUDA_VISIBLE_DEVICES,
     }
 
@@ -86,8 +87,10 @@ class SlowSteps:
 
     def __init__(self, engine):
         self.die = self.hang = False
+        self.begun = None
         holder = getattr(engine._llm, "_executor", None) if hasattr(engine, "_llm") else engine
         if holder:  # vLLM's steps are in another process, where nothing taps them
+            self.begun = 0
             self._pipeline = holder._pipeline
             holder._pipeline = self
 
@@ -99,6 +102,7 @@ class SlowSteps:
             raise RuntimeError("told to die")
         while self.hang:
             time.sleep(1)
+        self.begun += 1
         self._pipeline.step()
         time.sleep(STEP_SECONDS)
 

@@ -68,9 +68,11 @@ def test_a_request_in_flight_is_served_to_its_end_while_another_connection_is_id
     with served(pace, log, PACE_INTERVAL_MS=20) as server, idle_http_connection(server):
         with GrpcStream(server) as stream:
             stream.start(text_input="The server", max_tokens=tokens, ignore_eos=True, stream=True)
-            time.sleep(1)
-            server.process.send_signal(signal.SIGTERM)
-            counts = [result.as_numpy("num_output_tokens").item() for result in stream.results()]
+            counts = []
+            for result in stream.results():
+                if not counts:
+                    server.process.send_signal(signal.SIGTERM)
+                counts.append(result.as_numpy("num_output_tokens").item())
         assert server.process.wait(60) == 0, log.read_text()[-3000:]
     assert sum(counts) == tokens
 
@@ -112,12 +114,12 @@ def test_until_grpc_streams_have_ended_new_requests_are_served_and_a_second_sign
     pace, tmp_path
 ):
     with ready_serve(pace, tmp_path / "log") as server, contextlib.ExitStack() as stack:
-        stream = begin(stack, f"grpc://{server.server.ports.grpc_netloc}", 150)
+        stream = begin(stack, f"grpc://{server.server.ports.grpc_netloc}", 400)
         server.server.process.send_signal(signal.SIGTERM)
         wait_for(lambda: "serve: draining" in server.log_tail)
         assert generate(server.server, "The server", max_tokens=2)["num_output_tokens"] == 2
         server.server.process.send_signal(signal.SIGTERM)
-        assert count(stream) == 150
+        assert count(stream) == 400
         stack.close()
         assert server.server.process.wait(60) == 0, server.log_tail
 

@@ -29,8 +29,8 @@ def test_a_request_ends_by_its_deadline_with_the_text_so_far(quiet, streamed):
     whole = generate(quiet.server, **{**ASKED, "max_tokens": 100})["text_output"]
     send = generate_stream if streamed else lambda *args, **fields: [generate(*args, **fields)]
     started = time.monotonic()
-    responses = send(quiet.server, **ASKED, deadline_ms=600)
-    assert time.monotonic() - started > 0.5
+    responses = send(quiet.server, **ASKED, deadline_ms=1500)  # 75 tokens at most
+    assert time.monotonic() - started > 1.4
     assert responses[-1]["finish_reason"] == "timeout"
     text = joined(responses)
     assert text
@@ -57,7 +57,7 @@ def test_the_setting_s_deadline_bounds_requests_that_set_none(tight, tmp_path):
     with tapped_server(tight, tmp_path, DEADLINE_MS=500, TAP_STEP_SECONDS=0.02) as slow:
         assert generate(slow.server, **ASKED)["finish_reason"] == "timeout"
         asked = {**ASKED, "max_tokens": 60}  # more than a second's worth
-        assert generate(slow.server, **asked, deadline_ms=20_000)["finish_reason"] == "length"
+        assert generate(slow.server, **asked, deadline_ms=60_000)["finish_reason"] == "length"
 
 
 def test_when_the_engine_dies_every_open_request_ends_with_one_neutral_line(tight, tmp_path):

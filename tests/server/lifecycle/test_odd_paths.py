@@ -29,7 +29,7 @@ def test_an_engine_a_temporary_folder_and_a_home_with_any_name_are_served(demo_e
     with served(engine, tmp_path / "log", **environ) as server:
         assert generate(server, "The server", max_tokens=4)["num_output_tokens"] == 4
         server.process.terminate()
-        assert server.process.wait(40) == 0
+        assert server.process.wait(60) == 0
     assert not [name for name in os.listdir(folder) if name.startswith("llm-ensemble-")]
 
 
@@ -42,7 +42,7 @@ def test_where_the_temporary_folder_is_not_plain_shared_memory_is_used_and_left_
         assert folder.parent == SHARED_MEMORY
         assert len(list(SHARED_MEMORY.glob(f"{folder.name}*"))) == 5  # the folder, a region for each stage
         server.process.terminate()
-        assert server.process.wait(40) == 0
+        assert server.process.wait(60) == 0
     assert not list(SHARED_MEMORY.glob(f"{folder.name}*"))
 
 

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A short run of `make soak`."""
 
-import pytest
-
 from tests.soak import soak
 
 
-@pytest.mark.timeout(300)
 def test_of_many_requests_with_a_third_disconnected_all_end_and_none_is_left_behind(tapped):
     wrong, ends = soak(tapped, requests=2500)
     assert wrong == []

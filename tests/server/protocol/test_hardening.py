@@ -152,7 +152,7 @@ def test_a_grpc_message_that_is_no_protobuf_is_refused(unmoved, message):
     with grpc.insecure_channel(f"{unmoved.ports.host}:{unmoved.ports.grpc}") as channel:
         call = channel.unary_unary(INFER, request_serializer=bytes, response_deserializer=bytes)
         with pytest.raises(grpc.RpcError):
-            call(message, timeout=30)
+            call(message, timeout=60)
 
 
 def test_a_tensor_whose_bytes_do_not_fit_its_shape_is_refused(unmoved):
@@ -175,7 +175,7 @@ def test_a_tensor_whose_bytes_do_not_fit_its_shape_is_refused(unmoved):
             request.inputs.add(name="text_input", datatype="BYTES", shape=shape)
             request.raw_input_contents.append(content)
             with pytest.raises(grpc.RpcError) as caught:
-                call(request, timeout=30)
+                call(request, timeout=60)
             assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT, (shape, caught.value.details())
 
 

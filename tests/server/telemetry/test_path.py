@@ -12,6 +12,8 @@ import tritonclient.grpc as grpcclient
 from benchmarks.pace.make_engine import LIMITS, make_pace_engine
 from serving.tritonserver import free_ports, running
 from tests.asking import GrpcStream, as_infer, post, tensors
+from tests.scraping import scrape
+from tests.waiting import wait_for
 
 INTERVAL_MS = 10
 RUNNING = 48  # more than the 32 threads that Triton gives a model by default
@@ -48,8 +50,8 @@ def responses(server, tokens):
 def test_a_single_stream_gets_each_token_by_itself(paced):
     counts = [one["num_output_tokens"] for one in responses(paced, 60)]
     assert sum(counts) == 60
-    # Other work on the machine may now and then bring two at once.
-    assert len(counts) > 45
+    # Other work on the machine brings two or three at once; if they were gathered, it would be twelve.
+    assert len(counts) > 15
 
 
 def test_many_streams_take_fewer_chunks_than_tokens(paced):
@@ -69,12 +71,13 @@ def test_a_unary_request_is_one_chunk_however_long_it_takes(paced):
 
 
 def test_as_many_unary_requests_run_at_a_time_as_the_engine_has_slots(paced):
-    """By default Triton's Python backend runs 32; the others would end after this stream."""
+    """By default Triton's Python backend runs 32; the others would wait for these, outside the engine."""
     address = f"127.0.0.1:{paced.ports.grpc}"
     errors = []
     with grpcclient.InferenceServerClient(address) as client:
-        for _ in range(RUNNING - 1):
-            asked = tensors(**ASKED, max_tokens=300)
+        for _ in range(RUNNING):
+            asked = tensors(**ASKED, max_tokens=600)
             client.async_infer("ensemble_unary", asked, callback=lambda result, error: errors.append(error))
-        assert len(responses(paced, 400)) > 1  # runs longer, and began later
-        assert errors == [None] * (RUNNING - 1)
+        wait_for(lambda: scrape(paced).value("llm_requests_running") == RUNNING)
+        wait_for(lambda: len(errors) == RUNNING)
+    assert errors == [None] * RUNNING

@@ -76,8 +76,9 @@ def test_each_instance_is_measured_for_itself_and_none_of_its_requests_twice(two
 def test_a_client_disconnect_reaches_the_instance_that_runs_the_stream(two, folder):
     two.wait(lambda: not any(state["open"] for state in states(folder)))
     with contextlib.ExitStack() as streams:
-        for _ in range(8):
-            streams.enter_context(GrpcStream(two.server)).start(**ASKED)
+        for i in range(8):
+            streams.enter_context(GrpcStream(two.server)).start(**ASKED, request_id=f"left {i}")
         two.wait(lambda: sum(state["running"] for state in states(folder)) == 8)
         assert all(state["running"] for state in states(folder)), "one instance has them all"
-    assert two.wait(lambda: not any(state["open"] for state in states(folder))) < 2.0
+    two.wait(lambda: not any(state["open"] for state in states(folder)))
+    assert [two.parts(f"left {i}")[-1]["finish"] for i in range(8)] == ["cancelled"] * 8

@@ -4,7 +4,6 @@
 import concurrent.futures
 import contextlib
 import json
-import time
 
 import pytest
 import tritonclient.grpc as grpcclient
@@ -47,17 +46,6 @@ def test_the_next_request_is_refused_and_told_the_load(quiet):
         assert (quiet.state["running"], quiet.state["waiting"]) == (4, 4)
 
 
-def test_a_refusal_takes_no_more_than_50_ms(quiet):
-    """The best of ten, since other processes share the machine: a rejection does not queue."""
-    with eight_requests(quiet):
-        times = []
-        for _ in range(10):
-            started = time.monotonic()
-            assert post(quiet.server, "generate", ASKED)[0] == 400
-            times.append(time.monotonic() - started)
-        assert min(times) < 0.05
-
-
 def test_at_twice_the_limit_every_request_ends_by_an_answer_or_a_refusal(quiet):
     def ask(i):
         return post(quiet.server, "generate", {**ASKED, "max_tokens": 30, "text_input": f"Number {i}"})
@@ -78,7 +66,9 @@ def test_many_plain_infers_share_the_batch(quiet):
 
     def ask(i):
         with grpcclient.InferenceServerClient(address) as client:
-            result = client.infer("ensemble_unary", tensors(**{**ASKED, "max_tokens": 40}), request_id=str(i))
+            result = client.infer(
+                "ensemble_unary", tensors(**{**ASKED, "max_tokens": 120}), request_id=str(i)
+            )
             return result.get_response().id, result.as_numpy("text_output")[0]
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:

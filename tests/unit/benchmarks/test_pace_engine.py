@@ -12,6 +12,7 @@ from llm_ensemble.engines.kinds import read_engine_settings
 from llm_ensemble.engines.protocol import GenerationRequest
 from llm_ensemble.errors import EngineError, Overloaded, RequestError, SettingError
 from tests.engine.submitted import PROMPT, Submitted, changed, loaded
+from tests.waiting import SECONDS
 
 
 @pytest.fixture
@@ -40,14 +41,14 @@ def test_end_ids_are_not_among_them(start):
     assert 300 not in Submitted(start(), 1, max_tokens=12, end_ids=[300]).ids()
 
 
-def test_no_token_comes_before_it_is_due_and_the_last_soon_after(start):
+def test_no_token_comes_before_it_is_due(start):
     engine = start(ttft_ms=100, interval_ms=10)
     began = time.monotonic()
     submitted = Submitted(engine, 1, max_tokens=21)
     submitted.next()
     assert time.monotonic() - began >= 0.1
     submitted.rest()
-    assert 0.3 <= time.monotonic() - began < 1
+    assert time.monotonic() - began >= 0.3
 
 
 def test_late_tokens_come_together_and_the_pace_is_kept(start):
@@ -58,17 +59,15 @@ def test_late_tokens_come_together_and_the_pace_is_kept(start):
         time.sleep(0.02)
         came.put(tokens)
 
-    began = time.monotonic()
     start(ttft_ms=0, interval_ms=1).submit(GenerationRequest(1, PROMPT, Sampling(max_tokens=200)), slow)
     lengths = []
     while sum(lengths) < 200:
-        lengths.append(len(came.get(timeout=10).token_ids))
+        lengths.append(len(came.get(timeout=SECONDS).token_ids))
     assert len(lengths) < 30
-    assert time.monotonic() - began < 1
 
 
 def test_one_waits_until_another_has_ended_and_one_too_many_is_refused(start):
-    engine = start(ttft_ms=50, interval_ms=10, places=1, max_waiting=1)
+    engine = start(ttft_ms=1000, interval_ms=10, places=1, max_waiting=1)
     first, second = Submitted(engine, 1, max_tokens=5), Submitted(engine, 2, max_tokens=2)
     assert (engine.stats().running, engine.stats().waiting) == (1, 1)
     with pytest.raises(Overloaded):

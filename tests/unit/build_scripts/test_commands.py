@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from build_scripts.errors import CommandFailed
 from build_scripts.progress import Interrupted, Progress
 from build_scripts.tensorrt_llm.commands import run
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -35,15 +35,20 @@ def test_the_line_can_be_run_alone_and_the_output_is_shown_and_kept(progress, ca
     assert progress.log.read_text() == shown
 
 
-def test_output_is_shown_while_the_command_runs(progress, capfd):
-    seen = []
-    code = "import time; print('early'); time.sleep(1.5); print('late')"
-    started = time.monotonic()
-    show = progress.show
-    progress.show = lambda output: (seen.append((time.monotonic() - started, output)), show(output))
-    run(python(code), progress)
-    early, late = (next(at for at, output in seen if output.startswith(word)) for word in (b"early", b"late"))
-    assert late - early > 1
+WAITS = """
+import pathlib, sys, time
+print("early")
+for _ in range(6000):
+    if pathlib.Path(sys.argv[1]).exists(): sys.exit()
+    time.sleep(0.01)
+sys.exit("nobody has seen it")
+"""
+
+
+def test_output_is_shown_while_the_command_runs(progress, tmp_path):
+    seen = tmp_path / "seen"
+    progress.show = lambda output: output.startswith(b"early") and seen.touch()
+    run(python(WAITS, str(seen)), progress)
 
 
 @pytest.mark.parametrize(
@@ -70,10 +75,10 @@ def test_a_script_is_called_by_its_own_name(progress, tmp_path):
 
 BUSY = """
 import os, pathlib, signal, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
 pathlib.Path(sys.argv[1]).write_text(f"{os.getpid()} {child.pid}")
 if len(sys.argv) > 2: sys.exit(0)
-time.sleep(60)
+time.sleep(300)
 """
 
 
@@ -86,26 +91,27 @@ def gone(pid):
 
 
 def wait_until_gone(pids):
-    deadline = time.monotonic() + 10
-    while not all(map(gone, pids)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert all(map(gone, pids))
+    wait_for(lambda: all(map(gone, pids)))
 
 
 def test_an_interrupt_ends_the_command_and_what_it_started(progress, tmp_path, monkeypatch):
-    old = signal.signal(signal.SIGUSR1, progress.interrupt)
-    note = tmp_path / "pids"
+    note, over = tmp_path / "pids", threading.Event()
 
     def interrupt_once_it_runs():
-        while not note.exists() or not note.read_text():
-            time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGUSR1)
+        while not over.wait(0.02):
+            if note.exists() and note.read_text():
+                os.kill(os.getpid(), signal.SIGUSR1)
+                return
 
-    threading.Thread(target=interrupt_once_it_runs).start()
+    sender = threading.Thread(target=interrupt_once_it_runs)
+    old = signal.signal(signal.SIGUSR1, progress.interrupt)
+    sender.start()
     try:
         with pytest.raises(Interrupted):
             run(python(BUSY, str(note)), progress)
     finally:
+        over.set()
+        sender.join()  # or its signal would end this process once nothing handles it
         signal.signal(signal.SIGUSR1, old)
     wait_until_gone([int(pid) for pid in note.read_text().split()])
 

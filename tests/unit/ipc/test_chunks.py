@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from llm_ensemble.contract.request import Chunk, Part
 from llm_ensemble.errors import EngineError
 from llm_ensemble.ipc.chunks import ChunkReceiver, ChunkSender, ClaimSender, merged, receive_claims
+from tests.waiting import SECONDS
 
 pytestmark = pytest.mark.usefixtures("own_mailboxes")
 
@@ -29,7 +30,7 @@ def test_a_claim_brings_the_chunks_of_its_stream_to_the_instance_that_claimed_it
     for owner in came:
         ids = []
         while len(ids) < 4:  # those of a stream may have become one
-            ids += came[owner].get(timeout=60).parts[0].token_ids
+            ids += came[owner].get(timeout=SECONDS).parts[0].token_ids
         assert sorted(ids) == sorted([10 * owner, 10 * owner + 1] * 2)
     assert receivers
     assert mailboxes
@@ -40,20 +41,20 @@ def test_chunks_that_came_while_others_were_worked_on_become_one_a_stream_in_the
 
     def work(chunk):
         busy.set()
-        go_on.wait(60)
+        go_on.wait(SECONDS)
         came.put(chunk)
 
     receiver = ChunkReceiver(0, work)
     send = ChunkSender().to(0)
     send(Chunk(1, [Part(0, [1])]))
-    busy.wait(60)
+    busy.wait(SECONDS)
     for i in range(2, 20):  # too many for one read to be a matter of course
         send(Chunk(1, [Part(0, [i], "", [-float(i)])]))
         send(Chunk(2, [Part(0, [i])]))
     send(Chunk(1, [Part(0, [20], "length")], last=True))
     send(Chunk(2, [], last=True, error="it burst"))
     go_on.set()
-    chunks = [came.get(timeout=60) for _ in range(3)]
+    chunks = [came.get(timeout=SECONDS) for _ in range(3)]
     assert [(chunk.stream, chunk.parts[0].token_ids) for chunk in chunks] == [
         (1, [1]),
         (1, [*range(2, 21)]),
@@ -70,7 +71,7 @@ def test_a_message_longer_than_a_read_arrives_whole():
     receiver = ChunkReceiver(0, came.put)
     ids = [*range(10**6)]
     ChunkSender().to(0)(Chunk(1, [Part(0, ids)]))
-    assert came.get(timeout=60).parts[0].token_ids == ids
+    assert came.get(timeout=SECONDS).parts[0].token_ids == ids
     assert receiver
 
 

@@ -10,7 +10,7 @@ from llm_ensemble.errors import EngineError
 from llm_ensemble.ipc import mailbox
 from llm_ensemble.ipc.aborts import AbortSender, receive_aborts
 from llm_ensemble.ipc.mailbox import Mailbox, Sender
-from tests.waiting import wait_for
+from tests.waiting import SECONDS, wait_for
 
 pytestmark = pytest.mark.usefixtures("own_mailboxes")
 
@@ -22,7 +22,7 @@ def test_notes_arrive_in_order_and_a_bad_one_or_a_silent_sender_stops_no_other(c
     sender = Sender("me")
     for note in (b"a", b"bad", b"b"):
         sender.send(note)
-    assert [came.get(timeout=5), came.get(timeout=5)] == [b"a", b"b"]
+    assert [came.get(timeout=SECONDS), came.get(timeout=SECONDS)] == [b"a", b"b"]
     assert "a message was not understood" in caplog.text
     silent.close()
     assert box
@@ -42,7 +42,7 @@ def test_a_message_without_a_mailbox_is_an_error_and_the_next_connects_again():
     came = queue.SimpleQueue()
     box = Mailbox("me", came.put)
     sender.send(b"b")
-    assert came.get(timeout=5) == b"b"
+    assert came.get(timeout=SECONDS) == b"b"
     assert box
 
 
@@ -57,7 +57,7 @@ def test_a_note_from_another_user_is_not_read(monkeypatch, caplog):
             stranger.send_bytes(b"forged")
         wait_for(lambda: f"a process of user {os.getuid()} sent a message" in caplog.text)
     Sender("me").send(b"real")
-    assert came.get(timeout=5) == b"real"
+    assert came.get(timeout=SECONDS) == b"real"
     assert box
     stranger.close()
 
@@ -70,13 +70,13 @@ def test_an_abort_goes_to_the_instance_that_runs_the_stream_and_one_of_ensemble_
     unary = StreamId.for_unary()
     for stream_id in (of_first, of_second, unary):
         sender.abort(stream_id)
-    assert [came[0].get(timeout=5) for _ in range(2)] == [of_first, unary]
-    assert [came[1].get(timeout=5) for _ in range(2)] == [of_second, unary]
+    assert [came[0].get(timeout=SECONDS) for _ in range(2)] == [of_first, unary]
+    assert [came[1].get(timeout=SECONDS) for _ in range(2)] == [of_second, unary]
     for other in (of_third, StreamId(2**63 - 1)):
         sender.abort(other)  # neither of the two instances gave it
     last = StreamId(2**64 - 1)
     sender.abort(last)
-    assert [box.get(timeout=5) for box in came] == [last] * 2
+    assert [box.get(timeout=SECONDS) for box in came] == [last] * 2
     AbortSender(3).abort(of_third)
     assert f"stream {of_third} could not be aborted: tensorrt_llm.2 takes no messages" in caplog.text
     assert boxes

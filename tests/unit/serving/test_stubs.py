@@ -4,11 +4,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 from serving.health import Stub, find_stubs
 from serving.installation import STUB
 from serving.server_environment import STUB_WRAPPER
+from tests.waiting import wait_for
 
 
 def test_a_stub_is_alive_until_it_has_died_collected_or_not():
@@ -18,10 +18,7 @@ def test_a_stub_is_alive_until_it_has_died_collected_or_not():
         os.kill(process.pid, signal.SIGSTOP)
         assert stub.is_alive, "a process that is stopped hangs"
         process.kill()
-        deadline = time.monotonic() + 10
-        while stub.is_alive and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert not stub.is_alive, "a zombie"
+        wait_for(lambda: not stub.is_alive)  # a zombie
     assert not stub.is_alive, "collected"
 
 

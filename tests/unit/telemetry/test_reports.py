@@ -166,7 +166,7 @@ def test_the_engine_s_load_waiting_and_tokens(families, metrics):
     assert families.value("llm_generation_tokens_total", **one) == 4
     assert families.value("llm_prompt_tokens_total", **one) == 30
     (waited,) = families.seen("llm_queue_seconds", **one)
-    assert 0.02 <= waited < 1
+    assert 0.02 <= waited < 60
     del never
     metrics.flush()
     assert families.value("llm_kv_cache_usage_ratio", **one) == 0

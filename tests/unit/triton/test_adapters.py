@@ -22,7 +22,7 @@ from llm_ensemble.postprocessing.sequence import SequenceText
 from serving.tritonserver import MODEL_REPOSITORY
 from tests import fake_pb_utils
 from tests.fake_pb_utils import InferenceRequest, InferenceResponse, Request, Tensor, TritonError
-from tests.waiting import wait_for
+from tests.waiting import SECONDS, wait_for
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ class Postprocessing:
         usual = {"stream": True, "stop_words": ["END"], "echo": "", "num_input_tokens": 3}
         options = TextOptions(**usual | options)
         sender = self.pulse(Pulse(number, 0, options)).get_response_sender()
-        stream, self._send = self.claims.get(timeout=5)
+        stream, self._send = self.claims.get(timeout=SECONDS)
         assert stream == number
         return sender
 
@@ -192,7 +192,7 @@ def test_postprocessing_aborts_the_stream_of_a_disconnected_client(postprocessin
     left = postprocessing.pulse(Pulse(9, 0), cancelled=True)
     for request in (stays, left):
         assert (request.get_response_sender().sent, request.get_response_sender()._closed) == ([], True)
-    assert aborted.get(timeout=5) == 9
+    assert aborted.get(timeout=SECONDS) == 9
     assert aborted.empty()
     assert mailbox
 
@@ -214,7 +214,7 @@ def test_a_stream_that_cannot_begin_ends_with_an_error_and_is_aborted(load):
     model.execute([request])
     (response,) = request.get_response_sender().sent
     assert response.error().code() == fake_pb_utils.TritonError.INTERNAL
-    assert aborted.get(timeout=5) == 9
+    assert aborted.get(timeout=SECONDS) == 9
     assert model._postprocessor.open == 0
     assert mailbox
 
@@ -349,7 +349,7 @@ class TestUnary:
 
         def answer():
             (forwarded,) = InferenceRequest.calls
-            assert forwarded.correlation_id == f"ensemble_unary:{aborted.get(timeout=5)}"
+            assert forwarded.correlation_id == f"ensemble_unary:{aborted.get(timeout=SECONDS)}"
             yield from ()
 
         InferenceRequest.answers.append(answer())
