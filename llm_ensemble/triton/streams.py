@@ -44,13 +44,6 @@ class StreamReply:
         self._request = request
         self._sender = request.get_response_sender()
 
-    def accept(self) -> None:
-        """Send an empty response, which tells ensemble_unary's call that the stream has begun.
-
-        The call held a thread of the Python backend until its first response.
-        """
-        self._sender.send(pb_utils.InferenceResponse(output_tensors=[]))
-
     def send(self, text: Text | None, *, last: bool) -> None:
         """Send a response, or the end."""
         flags = FINAL if last else 0
@@ -93,11 +86,8 @@ class Pulses:
             end(request, error_response(request, error))
 
     def _open(self, request: Any, pulse: Pulse, options: TextOptions) -> None:
-        stream, reply = StreamId(pulse.stream), StreamReply(request)
-        if stream.is_unary:
-            reply.accept()
-        claim = functools.partial(self._claim, stream, pulse.engine)
-        self._begin(stream, options, reply, request_id(request), claim)
+        claim = functools.partial(self._claim, pulse.stream, pulse.engine)
+        self._begin(StreamId(pulse.stream), options, StreamReply(request), request_id(request), claim)
 
 
 def stream_response(text: Text) -> Any:

@@ -219,14 +219,6 @@ def test_a_stream_that_cannot_begin_ends_with_an_error_and_is_aborted(load):
     assert mailbox
 
 
-def test_postprocessing_accepts_a_request_of_ensemble_unary_by_an_empty_response(postprocessing):
-    """So its call no longer holds a thread of Triton's Python backend."""
-    sender = postprocessing.open(number=2**63, stream=False)
-    (response,) = sender.sent
-    assert response.output_tensors() == []
-    assert not sender._closed
-
-
 def test_overload_is_unavailable_in_triton_s_words(load):
     load("postprocessing")
     triton = importlib.import_module("llm_ensemble.triton.stages")
