@@ -49,7 +49,9 @@ class Stream:
                 self._finish(tokens.finish, str(tokens.error or ""))
                 return
             self._gather(tokens)
-            self.is_over = not self._running
+            if tokens.finish:
+                self._running.discard(tokens.index)
+                self.is_over = not self._running
             if self.is_over or time.monotonic() >= self._due_at:
                 self._flush()
 
@@ -69,18 +71,25 @@ class Stream:
                 self._flush()
 
     def _gather(self, tokens: Tokens) -> None:
-        self._gathered.setdefault(tokens.index, Gathered()).add(tokens)
-        if tokens.finish:
-            self._running.discard(tokens.index)
+        gathered = self._gathered.get(tokens.index)
+        if gathered is None:
+            self._gathered[tokens.index] = gathered = Gathered()
+        gathered.token_ids += tokens.token_ids
+        if tokens.log_probs:
+            gathered.log_probs += tokens.log_probs
+        gathered.finish = tokens.finish
 
     def _finish(self, finish: str, error: str = "") -> None:
         for index in self._running if finish else ():
-            self._gathered.setdefault(index, Gathered()).add(Tokens([], finish))
+            self._gather(Tokens([], finish, index=index))
         self.is_over = True
         self._flush(error)
 
     def _flush(self, error: str = "") -> None:
-        parts = [gathered.part(index) for index, gathered in self._gathered.items()]
+        parts = [
+            Part(index, gathered.token_ids, gathered.finish, gathered.log_probs)
+            for index, gathered in self._gathered.items()
+        ]
         chunk = Chunk(self._wire_id, self._next_chunk, parts, self.is_over, error, self._text)
         self._next_chunk += 1
         self._gathered, self._text = {}, None
@@ -93,17 +102,9 @@ class Stream:
 class Gathered:
     """The tokens of one sequence since the last chunk."""
 
+    __slots__ = ("finish", "log_probs", "token_ids")
+
     def __init__(self) -> None:
-        self._token_ids: list[int] = []
-        self._log_probs: list[float] = []
-        self._finish = ""
-
-    def add(self, tokens: Tokens) -> None:
-        """Add what an engine step generated."""
-        self._token_ids += tokens.token_ids
-        self._log_probs += tokens.log_probs
-        self._finish = tokens.finish
-
-    def part(self, index: int) -> Part:
-        """Return the part of a chunk for the sequence of this index."""
-        return Part(index, self._token_ids, self._finish, self._log_probs)
+        self.token_ids: list[int] = []
+        self.log_probs: list[float] = []
+        self.finish = ""

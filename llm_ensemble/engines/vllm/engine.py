@@ -15,15 +15,15 @@ import functools
 import gc
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from llm_ensemble.contract.sampling import Sampling
-from llm_ensemble.engines.protocol import EngineStats, GenerationRequest, OnTokens
+from llm_ensemble.engines.protocol import EngineStats, GenerationRequest, OnTokens, Tokens
 from llm_ensemble.engines.scheduler import ActiveRequest, Scheduler
 from llm_ensemble.engines.vllm.api import engine_arguments, read_output, read_sampling
-from llm_ensemble.engines.vllm.hand_over import Batch, HandOver
+from llm_ensemble.engines.vllm.hand_over import HandOver
 from llm_ensemble.engines.vllm.settings import VllmSettings
 from llm_ensemble.engines.vllm.stats import cache_usage_logger
 from llm_ensemble.engines.vllm.token_sink import has_direct_sink, take_outputs, take_plain_tokens
@@ -203,14 +203,14 @@ class VllmEngine:
         if active.finished and not getattr(output, "finished", True):
             self._abort(active)
 
-    def _deliver(self, batch: Batch) -> None:
+    def _deliver(self, active: ActiveRequest, news: Sequence[Tokens]) -> None:
         """Deliver tokens; in the thread of HandOver, which must not see an exception."""
-        for active, news in batch.items():
-            try:
-                self._scheduler.deliver(active, news)
-            except Exception as error:
-                self._handle_error(active, error)
-        self._schedule()
+        try:
+            self._scheduler.deliver(active, news)
+        except Exception as error:
+            self._handle_error(active, error)
+        if active.finished:
+            self._schedule()
 
     def _handle_error(self, active: ActiveRequest, error: Exception) -> None:
         """End the request, or all of them if vLLM has died."""

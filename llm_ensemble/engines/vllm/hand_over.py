@@ -13,7 +13,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from llm_ensemble.engines.protocol import Tokens
@@ -28,17 +28,23 @@ LOOK_SECONDS = 0.002  # between two looks at whether the thread's work is done
 
 
 class HandOver:
-    """Calls deliver(batch) in a thread of its own. `put` and `put_plain` are called in the loop's thread."""
+    """Calls deliver(key, news) in a thread of its own, in order for each key.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, deliver: Callable[[Batch], None]) -> None:
+    `put` and `put_plain` are called in the loop's thread.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, deliver: Callable[[Any, Sequence[Tokens]], None]
+    ) -> None:
         self._loop = loop
         self._deliver = deliver
         self._gathered: Batch = {}
         self._urgent: list[Any] = []
         self._is_called = False
         self._later: asyncio.TimerHandle | None = None
-        self._ready_at = 0.0  # infinite while the thread has work
-        self._ready: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._ready_at = 0.0  # infinite while the thread has tokens that could wait
+        # What is urgent, and what could wait: the latter only while the thread has no such.
+        self._handed: queue.SimpleQueue[tuple[Batch, Batch] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="vllm-outputs", daemon=True)
         self._thread.start()
 
@@ -55,7 +61,7 @@ class HandOver:
             waiting = gathered.get(key)
             if waiting is None:
                 gathered[key] = [Tokens(token_ids, index=index)]
-            elif (last := waiting[-1]).index == index and not last.finish:
+            elif (last := waiting[-1]).index == index:
                 last.token_ids.extend(token_ids)
             else:
                 waiting.append(Tokens(token_ids, index=index))
@@ -64,7 +70,7 @@ class HandOver:
 
     def close(self, seconds: float) -> None:
         """End the thread once everything handed over is done, or after this time."""
-        self._ready.put(None)
+        self._handed.put(None)
         self._thread.join(seconds)
 
     def _call(self) -> None:
@@ -78,24 +84,38 @@ class HandOver:
         if self._later:
             self._later.cancel()
             self._later = None
-        wait = self._ready_at - time.monotonic()
-        if wait <= 0:
-            batch, self._gathered = self._gathered, {}
-            self._ready_at = math.inf
-        else:
-            batch = {key: self._gathered.pop(key) for key in dict.fromkeys(self._urgent)}
-            if self._gathered:
-                self._later = self._loop.call_later(min(wait, LOOK_SECONDS), self._hand_over)
+        urgent = {key: self._gathered.pop(key) for key in dict.fromkeys(self._urgent)}
         self._urgent.clear()
-        if batch:
-            self._ready.put(batch)
+        waiting: Batch = {}
+        if self._gathered:
+            wait = self._ready_at - time.monotonic()
+            if wait <= 0:
+                waiting, self._gathered = self._gathered, {}
+                self._ready_at = math.inf
+            else:
+                self._later = self._loop.call_later(min(wait, LOOK_SECONDS), self._hand_over)
+        if urgent or waiting:
+            self._handed.put((urgent, waiting))
 
     def _run(self) -> None:
-        rests_until = 0.0
-        while (batch := self._ready.get()) is not None:
-            begin = time.monotonic()
-            self._deliver(batch)
-            end = time.monotonic()
-            rests_until = max(rests_until, end + min(REST * (end - begin), MAX_REST_SECONDS))
-            if self._ready.empty():
-                self._ready_at = rests_until
+        while (handed := self._handed.get()) is not None:
+            urgent, waiting = handed
+            for key, news in urgent.items():
+                self._deliver(key, news)
+            if waiting:
+                begin = time.monotonic()
+                self._deliver_waiting(waiting)
+                end = time.monotonic()
+                self._ready_at = end + min(REST * (end - begin), MAX_REST_SECONDS)
+
+    def _deliver_waiting(self, waiting: Batch) -> None:
+        for key in [*waiting]:
+            while not self._handed.empty():
+                handed = self._handed.get()
+                if handed is None:  # the end, for _run
+                    self._handed.put(None)
+                    break
+                for urgent, news in handed[0].items():
+                    self._deliver(urgent, waiting.pop(urgent, []) + news)
+            if key in waiting:
+                self._deliver(key, waiting.pop(key))

@@ -2,6 +2,7 @@
 """What is read from vLLM's outputs, which of them pass by its output processor, how steps are merged."""
 
 import asyncio
+import math
 import threading
 from types import SimpleNamespace
 
@@ -9,105 +10,134 @@ import pytest
 
 from llm_ensemble.contract.sampling import Sampling
 from llm_ensemble.engines.protocol import Tokens
+from llm_ensemble.engines.vllm import hand_over
 from llm_ensemble.engines.vllm.api import read_output
 from llm_ensemble.engines.vllm.hand_over import HandOver
 from llm_ensemble.engines.vllm.token_sink import take_plain_tokens
 from llm_ensemble.errors import EngineError
 
 
-class Handed:
-    """A HandOver whose thread stands still in each delivery until it may go on."""
+class Delivered:
+    """A HandOver and what it has delivered; its thread stands still at the key "hold"."""
 
     def __init__(self):
-        self.batches, self.threads = [], set()
-        self._may_go_on = threading.Semaphore(0)
+        self.all, self.threads = [], set()
+        self.go_on = threading.Event()
         self.hand_over = HandOver(asyncio.get_running_loop(), self._deliver)
 
-    def _deliver(self, batch):
+    def _deliver(self, key, news):
         self.threads.add(threading.current_thread().name)
-        self.batches.append(batch)
-        assert self._may_go_on.acquire(timeout=30)
+        self.all.append((key, [*news]))
+        if key == "hold":
+            assert self.go_on.wait(30)
 
-    async def step(self, *plain, last=None):
+    async def step(self, plain=(), *urgent):
         """What a step of vLLM gives; afterwards the loop has turned."""
-        self.hand_over.put_plain((key, 0, [token]) for key, token in plain)
-        if last:
-            self.hand_over.put(*last)
+        self.hand_over.put_plain((key, index, [token]) for key, index, token in plain)
+        for key, tokens in urgent:
+            self.hand_over.put(key, [tokens])
         await asyncio.sleep(0)
 
-    async def batch(self, number):
-        """Wait for a delivery to begin."""
-        while len(self.batches) <= number:
+    async def until(self, count):
+        """Wait for so many deliveries; return those after the first."""
+        while len(self.all) < count:
             await asyncio.sleep(0.001)
-        return self.batches[number]
-
-    def go_on(self):
-        self._may_go_on.release()
+        return self.all[1:]
 
 
-def test_a_step_is_handed_over_at_once_and_the_steps_that_come_while_the_thread_works_are_merged():
-    async def steps():
-        handed = Handed()
-        await handed.step(("a", 1), ("b", 5))
-        assert await handed.batch(0) == {"a": [Tokens([1])], "b": [Tokens([5])]}
-        await handed.step(("a", 2), ("b", 6))
-        await handed.step(("a", 3), ("b", 7), ("c", 9))
-        handed.go_on()
-        assert await handed.batch(1) == {
-            "a": [Tokens([2, 3])],
-            "b": [Tokens([6, 7])],
-            "c": [Tokens([9])],
-        }
-        handed.go_on()
-        handed.hand_over.close(30)
-        assert (len(handed.batches), handed.threads) == (2, {"vllm-outputs"})
+def run(test):
+    """Run a test in an event loop, with a Delivered whose thread is ended afterwards."""
 
-    asyncio.run(steps())
+    async def with_delivered():
+        delivered = Delivered()
+        await test(delivered)
+        delivered.hand_over.close(10)
+        assert not delivered.hand_over._thread.is_alive()
+        assert delivered.threads == {"vllm-outputs"}
+
+    asyncio.run(with_delivered())
 
 
-def test_an_end_goes_before_what_can_wait_and_after_its_own_tokens():
-    async def steps():
-        handed = Handed()
-        await handed.step(("a", 1), ("b", 5))
-        await handed.batch(0)
-        await handed.step(("a", 2), ("b", 6))
-        await handed.step(("a", 3), last=("b", [Tokens([7], "length")]))
-        await handed.step(("a", 4), last=("c", [Tokens([9])]))
-        for _ in range(3):
-            handed.go_on()
-        assert await handed.batch(1) == {"b": [Tokens([6]), Tokens([7], "length")]}
-        assert await handed.batch(2) == {"c": [Tokens([9])]}
-        assert await handed.batch(3) == {"a": [Tokens([2, 3, 4])]}
-        handed.go_on()
-        handed.hand_over.close(30)
+def test_steps_that_come_while_the_thread_works_are_merged_by_request():
+    async def test(delivered):
+        await delivered.step([("hold", 0, 0)])
+        await delivered.until(1)
+        await delivered.step([("a", 0, 1), ("b", 0, 5)])
+        await delivered.step([("a", 0, 2), ("b", 0, 6), ("c", 0, 9)])
+        delivered.go_on.set()
+        assert await delivered.until(4) == [
+            ("a", [Tokens([1, 2])]),
+            ("b", [Tokens([5, 6])]),
+            ("c", [Tokens([9])]),
+        ]
 
-    asyncio.run(steps())
+    run(test)
 
 
-def test_tokens_of_another_sequence_and_tokens_after_an_end_are_not_merged():
-    async def steps():
-        handed = Handed()
-        await handed.step(("a", 1))
-        await handed.batch(0)
-        handed.hand_over.put_plain([("a", 0, [2]), ("a", 1, [5]), ("a", 1, [6]), ("a", 0, [3])])
-        handed.hand_over.put("a", [Tokens([4], "stop")])
-        handed.hand_over.put_plain([("a", 0, [9]), ("a", 1, [7])])
-        await asyncio.sleep(0)
-        handed.go_on()
-        assert await handed.batch(1) == {
-            "a": [
-                Tokens([2]),
-                Tokens([5, 6], index=1),
-                Tokens([3]),
-                Tokens([4], "stop"),
-                Tokens([9]),
-                Tokens([7], index=1),
-            ]
-        }
-        handed.go_on()
-        handed.hand_over.close(30)
+def test_firsts_and_ends_overtake_what_can_wait_but_not_their_own_tokens():
+    async def test(delivered):
+        await delivered.step([("before", 0, 0), ("hold", 0, 0), ("a", 0, 1), ("b", 0, 5)])
+        await delivered.until(2)
+        await delivered.step([("a", 0, 2), ("b", 0, 6)])
+        await delivered.step([("a", 0, 3)], ("b", Tokens([7], "length")), ("before", Tokens([1], "stop")))
+        await delivered.step([("a", 0, 4)], ("c", Tokens([9])))
+        delivered.go_on.set()
+        assert (await delivered.until(7))[1:] == [
+            ("b", [Tokens([5]), Tokens([6]), Tokens([7], "length")]),
+            ("before", [Tokens([1], "stop")]),
+            ("c", [Tokens([9])]),
+            ("a", [Tokens([1])]),
+            ("a", [Tokens([2, 3, 4])]),
+        ]
 
-    asyncio.run(steps())
+    run(test)
+
+
+def test_what_is_urgent_does_not_wait_for_the_thread_to_have_rested(monkeypatch):
+    monkeypatch.setattr(hand_over, "MAX_REST_SECONDS", 1000)
+    monkeypatch.setattr(hand_over, "REST", 1e9)
+
+    async def test(delivered):
+        await delivered.step([("a", 0, 1)])
+        await delivered.until(1)
+        while delivered.hand_over._ready_at == math.inf:
+            await asyncio.sleep(0.001)
+        await delivered.step([("a", 0, 2), ("b", 0, 5)], ("c", Tokens([9])))
+        await delivered.step([], ("b", Tokens([6], "stop")))
+        assert await delivered.until(3) == [("c", [Tokens([9])]), ("b", [Tokens([5]), Tokens([6], "stop")])]
+
+    run(test)
+
+
+def test_tokens_of_different_sequences_are_not_merged():
+    async def test(delivered):
+        await delivered.step([("hold", 0, 0), ("a", 0, 1)])
+        await delivered.until(1)
+        plain = [("a", 0, 2), ("a", 1, 5), ("a", 1, 6), ("a", 0, 3)]
+        await delivered.step(plain, ("a", Tokens([4], "stop")))
+        await delivered.step([("a", 1, 7)], ("a", Tokens([8], "length", index=1)))
+        delivered.go_on.set()
+        first, second = await delivered.until(3)
+        assert first == (
+            "a",
+            [Tokens([1]), Tokens([2]), Tokens([5, 6], index=1), Tokens([3]), Tokens([4], "stop")],
+        )
+        assert second == ("a", [Tokens([7], index=1), Tokens([8], "length", index=1)])
+
+    run(test)
+
+
+def test_a_hand_over_that_is_closed_delivers_what_it_has_been_handed():
+    async def test(delivered):
+        await delivered.step([("hold", 0, 0), ("a", 0, 1), ("b", 0, 5)])
+        await delivered.until(1)
+        delivered.hand_over.close(0)
+        delivered.go_on.set()
+        delivered.hand_over._thread.join(10)
+        assert delivered.all[1:] == [("a", [Tokens([1])]), ("b", [Tokens([5])])]
+        assert not delivered.hand_over._thread.is_alive()
+
+    run(test)
 
 
 class Processor:
