@@ -9,6 +9,7 @@ ready again before the next step, and each token goes by itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import queue
 import threading
@@ -20,11 +21,10 @@ from llm_ensemble.engines.protocol import Tokens
 
 Batch = dict[Any, list[Tokens]]  # by request, in order
 
-# The thread's work is an eighth of its time, as long as no token waits for more than 20 ms. A stream's chunks
-# are 120 ms apart under such load.
-REST = 7
+# After a delivery to 10 requests the thread rests for 2 ms, after one to 100 or more for 20. The time between
+# a stream's chunks, which grows with the streams as well (engine_stage/pacing.py), must be far longer.
+REST_SECONDS = 0.0002  # a request
 MAX_REST_SECONDS = 0.02
-LOOK_SECONDS = 0.002  # between two looks at whether the thread's work is done
 
 
 class HandOver:
@@ -41,7 +41,7 @@ class HandOver:
         self._gathered: Batch = {}
         self._urgent: list[Any] = []
         self._is_called = False
-        self._later: asyncio.TimerHandle | None = None
+        self._is_timed = False
         self._ready_at = 0.0  # infinite while the thread has tokens that could wait
         # What is urgent, and what could wait: the latter only while the thread has no such.
         self._handed: queue.SimpleQueue[tuple[Batch, Batch] | None] = queue.SimpleQueue()
@@ -81,9 +81,6 @@ class HandOver:
 
     def _hand_over(self) -> None:
         self._is_called = False
-        if self._later:
-            self._later.cancel()
-            self._later = None
         urgent = {key: self._gathered.pop(key) for key in dict.fromkeys(self._urgent)}
         self._urgent.clear()
         waiting: Batch = {}
@@ -92,10 +89,15 @@ class HandOver:
             if wait <= 0:
                 waiting, self._gathered = self._gathered, {}
                 self._ready_at = math.inf
-            else:
-                self._later = self._loop.call_later(min(wait, LOOK_SECONDS), self._hand_over)
+            elif wait < math.inf and not self._is_timed:
+                self._is_timed = True
+                self._loop.call_later(wait, self._rested)
         if urgent or waiting:
             self._handed.put((urgent, waiting))
+
+    def _rested(self) -> None:
+        self._is_timed = False
+        self._hand_over()
 
     def _run(self) -> None:
         while (handed := self._handed.get()) is not None:
@@ -103,10 +105,12 @@ class HandOver:
             for key, news in urgent.items():
                 self._deliver(key, news)
             if waiting:
-                begin = time.monotonic()
+                rest = min(REST_SECONDS * len(waiting), MAX_REST_SECONDS)
                 self._deliver_waiting(waiting)
-                end = time.monotonic()
-                self._ready_at = end + min(REST * (end - begin), MAX_REST_SECONDS)
+                self._ready_at = time.monotonic() + rest
+                if self._gathered:  # before the time was known; else the loop sees it
+                    with contextlib.suppress(RuntimeError):  # of a loop that is closed
+                        self._loop.call_soon_threadsafe(self._call)
 
     def _deliver_waiting(self, waiting: Batch) -> None:
         for key in [*waiting]:

@@ -95,7 +95,7 @@ def test_firsts_and_ends_overtake_what_can_wait_but_not_their_own_tokens():
 
 def test_what_is_urgent_does_not_wait_for_the_thread_to_have_rested(monkeypatch):
     monkeypatch.setattr(hand_over, "MAX_REST_SECONDS", 1000)
-    monkeypatch.setattr(hand_over, "REST", 1e9)
+    monkeypatch.setattr(hand_over, "REST_SECONDS", 1000)
 
     async def test(delivered):
         await delivered.step([("a", 0, 1)])
