@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import threading
@@ -77,7 +78,7 @@ class EngineStage:
             stream_id, input_ids, request.sampling, label or f"#{stream_id}", on_scheduled
         )
         try:
-            self._engine.submit(generation, lambda tokens: self._on_tokens(stream, tokens))
+            self._engine.submit(generation, functools.partial(self._on_tokens, stream))
             stream.open()
         except BaseException:
             self._streams.pop(stream_id, None)

@@ -84,6 +84,8 @@ class Stream:
                 self._finish(tokens.finish, str(tokens.error or ""))
                 return
             self._gather(tokens)
+            if tokens.finish:
+                self._running.discard(tokens.index)
             if not self._running:
                 self._finish("")
             elif self._send and time.monotonic() >= self._due_at:
@@ -120,20 +122,27 @@ class Stream:
                 self._pacing.measure(lambda: self._outlet.pulse(pulse, last=last))
 
     def _gather(self, tokens: Tokens) -> None:
-        self._gathered.setdefault(tokens.index, Gathered()).add(tokens)
-        if tokens.finish:
-            self._running.discard(tokens.index)
+        gathered = self._gathered.get(tokens.index)
+        if gathered is None:
+            self._gathered[tokens.index] = gathered = Gathered()
+        gathered.token_ids += tokens.token_ids
+        if tokens.log_probs:
+            gathered.log_probs += tokens.log_probs
+        gathered.finish = tokens.finish
 
     def _finish(self, finish: str, error: str = "") -> None:
         for index in self._running if finish else ():
-            self._gathered.setdefault(index, Gathered()).add(Tokens([], finish))
+            self._gather(Tokens([], finish, index=index))
         self.is_over, self._error, self._over_at = True, error, time.monotonic()
         if self._send:
             self._flush()
 
     def _flush(self) -> None:
         assert self._send
-        parts = [gathered.part(index) for index, gathered in self._gathered.items()]
+        parts = [
+            Part(index, gathered.token_ids, gathered.finish, gathered.log_probs)
+            for index, gathered in self._gathered.items()
+        ]
         self._gathered = {}
         try:
             self._send(Chunk(self._wire_id, parts, self.is_over, self._error))
@@ -159,17 +168,9 @@ class Stream:
 class Gathered:
     """The tokens of one sequence since the last chunk."""
 
+    __slots__ = ("finish", "log_probs", "token_ids")
+
     def __init__(self) -> None:
-        self._token_ids: list[int] = []
-        self._log_probs: list[float] = []
-        self._finish = ""
-
-    def add(self, tokens: Tokens) -> None:
-        """Add what an engine step generated."""
-        self._token_ids += tokens.token_ids
-        self._log_probs += tokens.log_probs
-        self._finish = tokens.finish
-
-    def part(self, index: int) -> Part:
-        """Return the part of a chunk for the sequence of this index."""
-        return Part(index, self._token_ids, self._finish, self._log_probs)
+        self.token_ids: list[int] = []
+        self.log_probs: list[float] = []
+        self.finish = ""

@@ -68,7 +68,7 @@ class Scheduler:
         self._max_running = max_running
         self._max_open = max_running + max_waiting
         self._on_abort = on_abort
-        self._dispatch = dispatch or _send_now
+        self._dispatch = dispatch
         self._lock = threading.Lock()
         self._open: dict[ActiveRequest, None] = {}  # a set in the order of add
         self._queue: collections.deque[ActiveRequest] = collections.deque()
@@ -139,7 +139,7 @@ class Scheduler:
         It ends with the finish of its last sequence, or at once with "cancelled" or an error.
         """
         with self._lock:
-            if active.finished or not news:
+            if not active.unfinished or not news:
                 return
             for tokens in news:
                 active.pending.append(tokens)
@@ -151,7 +151,11 @@ class Scheduler:
             if active.sending:  # by a thread that will send these, too
                 return
             active.sending = True
-        self._dispatch(functools.partial(self._send, active))
+        if self._dispatch:
+            self._dispatch(functools.partial(self._send, active))
+        else:
+            while self._send(active):
+                pass
 
     def finish(self, active: ActiveRequest, error: EngineError | None = None) -> None:
         """End all sequences of a request; no-op once it has ended.
@@ -211,25 +215,20 @@ class Scheduler:
 
     def _send(self, active: ActiveRequest) -> bool:
         """Call on_tokens with what is pending; return whether more is pending since."""
-        news = [active.pending.popleft() for _ in range(len(active.pending))]
-        for tokens in merge_tokens(news):
-            self._call(active, tokens)
+        pending = active.pending
+        for tokens in merge_tokens([pending.popleft() for _ in range(len(pending))]):
+            if active.callback_failed and not (tokens.finish or tokens.error):
+                continue
+            try:
+                active.on_tokens(tokens)
+            except Exception:
+                self._note_failure(active)
         with self._lock:
-            active.sending = bool(active.pending)
+            active.sending = bool(pending)
             return active.sending
 
-    def _call(self, active: ActiveRequest, tokens: Tokens) -> None:
-        if active.callback_failed and not (tokens.finish or tokens.error):
-            return
-        try:
-            active.on_tokens(tokens)
-        except Exception:
-            log.exception("request %s: its tokens could not be delivered", active.request.label)
-            active.callback_failed = True
-            if not active.finished:
-                self._abort(active)
-
-
-def _send_now(send: Send) -> None:
-    while send():
-        pass
+    def _note_failure(self, active: ActiveRequest) -> None:
+        log.exception("request %s: its tokens could not be delivered", active.request.label)
+        active.callback_failed = True
+        if not active.finished:
+            self._abort(active)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is the vllm engine's own, with the real vLLM. test_vllm.py runs this module in vLLM's environment."""
 
+import functools
 import os
 import signal
 
@@ -23,13 +24,20 @@ def children():
     return {one.pid for one in processes if one.command and "resource_tracker" not in one.command}
 
 
-def test_tokens_are_taken_directly_and_generate_gives_the_same(engine, monkeypatch):
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        {},
+        {"log_probs": True},
+        {"greedy": False, "temperature": 1.5, "seed": 3, "num_return_sequences": 3},
+    ],
+)
+def test_tokens_are_taken_directly_and_generate_gives_the_same(engine, monkeypatch, sampling):
     assert engine._direct
-    sampling = {"max_tokens": 30, "log_probs": True}
-    direct = Submitted(engine, 1, **sampling).rest()
+    direct = by_sequence(Submitted(engine, 1, max_tokens=30, **sampling))
     monkeypatch.setattr(engine, "_direct", False)
-    by_generate = Submitted(engine, 2, **sampling).rest()
-    assert ids_and_log_probs(by_generate) == ids_and_log_probs(direct)
+    assert by_sequence(Submitted(engine, 2, max_tokens=30, **sampling)) == direct
+    assert {len(ids) for ids, _ in direct.values()} == {30}
     assert engine.stats().running == 0
     submitted = Submitted(engine, 3, max_tokens=400)
     submitted.next()
@@ -37,11 +45,32 @@ def test_tokens_are_taken_directly_and_generate_gives_the_same(engine, monkeypat
     assert submitted.rest()[-1].finish == "cancelled"
 
 
-def ids_and_log_probs(received):
-    return (
-        [token for tokens in received for token in tokens.token_ids],
-        [value for tokens in received for value in tokens.log_probs],
-    )
+def test_of_a_request_s_tokens_vllm_s_output_processor_sees_the_first_and_the_last(engine, monkeypatch):
+    seen = []
+    monkeypatch.setattr(engine, "_on_output", functools.partial(note_output, engine._on_output, seen))
+    received = Submitted(engine, 1, max_tokens=30)
+    assert len(received.ids()) == 30
+    assert seen == [1, 1]
+
+
+def note_output(on_output, seen, active, output):
+    seen.append(len(output.outputs[0].token_ids))
+    on_output(active, output)
+
+
+def test_vllm_keeps_no_statistics_of_requests(engine):
+    """One logger, which takes the cache's usage; vLLM adds one of its own to any that is not of its kind."""
+    assert [type(one).__name__ for one in engine._llm.logger_manager.stat_loggers] == ["CacheUsage"]
+
+
+def by_sequence(submitted):
+    """Token ids and log probabilities of each sequence."""
+    sequences = {}
+    for tokens in submitted.rest():
+        ids, log_probs = sequences.setdefault(tokens.index, ([], []))
+        ids += tokens.token_ids
+        log_probs += tokens.log_probs
+    return sequences
 
 
 def test_log_probs_are_the_model_s_own_whatever_the_temperature(engine):

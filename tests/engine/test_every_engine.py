@@ -20,10 +20,13 @@ pytestmark = pytest.mark.parametrize("kind", KINDS, indirect=True, scope="module
 needs_beams = pytest.mark.skipif("vllm" in KINDS, reason="vLLM has no beam search")
 
 
-def test_each_step_delivers_a_token_and_the_last_has_the_finish_reason(engine):
+def test_tokens_come_as_they_are_generated_and_the_last_has_the_finish_reason(engine):
+    """A token a step; vLLM's may bring several steps together when the machine is busy."""
     received = Submitted(engine, 1, max_tokens=5).rest()
-    assert [len(tokens.token_ids) for tokens in received] == [1] * 5
-    assert [tokens.finish for tokens in received] == [""] * 4 + ["length"]
+    sizes = [len(tokens.token_ids) for tokens in received]
+    assert sizes[0] == 1
+    assert sizes == [1] * 5 or ("vllm" in KINDS and sum(sizes) == 5)
+    assert [tokens.finish for tokens in received] == [""] * (len(sizes) - 1) + ["length"]
 
 
 @pytest.mark.parametrize("log_probs", [False, True])

@@ -15,18 +15,18 @@ import functools
 import gc
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from llm_ensemble.contract.sampling import Sampling
-from llm_ensemble.engines.protocol import EngineStats, GenerationRequest, OnTokens
+from llm_ensemble.engines.protocol import EngineStats, GenerationRequest, OnTokens, Tokens
 from llm_ensemble.engines.scheduler import ActiveRequest, Scheduler
 from llm_ensemble.engines.vllm.api import engine_arguments, read_output, read_sampling
 from llm_ensemble.engines.vllm.hand_over import HandOver
 from llm_ensemble.engines.vllm.settings import VllmSettings
 from llm_ensemble.engines.vllm.stats import cache_usage_logger
-from llm_ensemble.engines.vllm.token_sink import has_direct_sink, take_outputs
+from llm_ensemble.engines.vllm.token_sink import has_direct_sink, take_outputs, take_plain_tokens
 from llm_ensemble.errors import EngineDirectoryError, EngineError
 from llm_ensemble.manifest import Manifest
 
@@ -64,7 +64,7 @@ class VllmEngine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._submitted = 0
         self._loop = _new_event_loop()
-        self._outputs = HandOver(self._loop, self._on_output)
+        self._outputs = HandOver(self._loop, self._deliver)
         self._thread = threading.Thread(target=self._run, name="vllm-engine", daemon=True)
         self._thread.start()
         arguments = engine_arguments(engine_dir, manifest, settings) | arguments
@@ -74,6 +74,8 @@ class VllmEngine:
             self._stop_threads()
             raise EngineDirectoryError(f"{engine_dir} cannot be loaded: {error}") from error
         self._direct = has_direct_sink(self._llm)
+        if self._direct:
+            take_plain_tokens(self._llm, self._outputs.put_plain)
         self._in_loop(self._warm_up())
         self._call_soon(self._check_life)
         # What was loaded lives as long as the process: the garbage collector need not look at it again.
@@ -183,24 +185,32 @@ class VllmEngine:
                 _prompt(active.request.input_ids),
                 params,
                 active.handle,
-                functools.partial(self._outputs.put, active),
+                functools.partial(self._on_output, active),
                 direct=self._direct,
+                key=None if active.request.sampling.log_probs else active,
             )
         except Exception as error:
             self._handle_error(active, error)
 
     def _on_output(self, active: ActiveRequest, output: Any) -> None:
-        """Deliver an output; in the thread of HandOver, which must not see an exception."""
+        """Take an output, in the loop's thread; abort in vLLM what was aborted before vLLM knew it."""
         try:
             if isinstance(output, Exception):
                 raise output
-            self._scheduler.deliver(active, read_output(output, active.request.sampling))
+            self._outputs.put(active, read_output(output, active.request.sampling))
+        except Exception as error:
+            self._handle_error(active, error)
+        if active.finished and not getattr(output, "finished", True):
+            self._abort(active)
+
+    def _deliver(self, active: ActiveRequest, news: Sequence[Tokens]) -> None:
+        """Deliver tokens; in the thread of HandOver, which must not see an exception."""
+        try:
+            self._scheduler.deliver(active, news)
         except Exception as error:
             self._handle_error(active, error)
         if active.finished:
             self._schedule()
-            if not getattr(output, "finished", True):  # aborted before vLLM knew the request
-                self._abort_soon(active)
 
     def _handle_error(self, active: ActiveRequest, error: Exception) -> None:
         """End the request, or all of them if vLLM has died."""

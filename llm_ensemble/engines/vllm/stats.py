@@ -13,10 +13,11 @@ def cache_usage_logger(on_usage: Callable[[float], None]) -> Any:
     on_usage: takes the part of the KV cache in use, 0 to 1. vLLM calls the interface unstable: of `record`
     the first argument is used, and only if it has the usage.
     """
-    from vllm.v1.metrics.loggers import StatLoggerBase
+    from vllm.v1.metrics.loggers import PrometheusStatLogger
 
-    class CacheUsage(StatLoggerBase):  # type: ignore[misc]
-        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
+    # Beside a logger that is none of these, vLLM adds one: a histogram's observation for each token.
+    class CacheUsage(PrometheusStatLogger):  # type: ignore[misc]
+        def __init__(self, vllm_config: Any, engine_indexes: Any = None) -> None:
             """Take nothing from the configuration."""
 
         def record(self, scheduler_stats: Any = None, *_: Any, **__: Any) -> None:

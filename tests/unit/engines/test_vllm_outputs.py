@@ -1,39 +1,180 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The outputs of an engine step, handed over at once, and what is read from one."""
+"""What is read from vLLM's outputs, which of them pass by its output processor, how steps are merged."""
 
 import asyncio
+import math
 import threading
 from types import SimpleNamespace
 
 import pytest
 
 from llm_ensemble.contract.sampling import Sampling
+from llm_ensemble.engines.protocol import Tokens
+from llm_ensemble.engines.vllm import hand_over
 from llm_ensemble.engines.vllm.api import read_output
 from llm_ensemble.engines.vllm.hand_over import HandOver
+from llm_ensemble.engines.vllm.token_sink import take_plain_tokens
 from llm_ensemble.errors import EngineError
 
 
-def test_the_outputs_of_a_step_come_in_order_in_one_thread_by_one_hand_over():
-    got, threads, handed = [], set(), []
+class Delivered:
+    """A HandOver and what it has delivered; its thread stands still at the key "hold"."""
 
-    def take(key, output):
-        got.append((key, output))
-        threads.add(threading.current_thread().name)
+    def __init__(self):
+        self.all, self.threads = [], set()
+        self.go_on = threading.Event()
+        self.hand_over = HandOver(asyncio.get_running_loop(), self._deliver)
 
-    async def two_steps():
-        hand_over = HandOver(asyncio.get_running_loop(), take)
-        real = hand_over._hand_over
-        hand_over._hand_over = lambda: (handed.append(len(hand_over._gathered)), real())
-        for step in range(2):
-            for key in range(3):
-                hand_over.put(key, step)
-            await asyncio.sleep(0)
-        hand_over.close(10)
+    def _deliver(self, key, news):
+        self.threads.add(threading.current_thread().name)
+        self.all.append((key, [*news]))
+        if key == "hold":
+            assert self.go_on.wait(30)
 
-    asyncio.run(two_steps())
-    assert got == [(key, step) for step in range(2) for key in range(3)]
-    assert handed == [3, 3]
-    assert threads == {"vllm-outputs"}
+    async def step(self, plain=(), *urgent):
+        """What a step of vLLM gives; afterwards the loop has turned."""
+        self.hand_over.put_plain((key, index, [token]) for key, index, token in plain)
+        for key, tokens in urgent:
+            self.hand_over.put(key, [tokens])
+        await asyncio.sleep(0)
+
+    async def until(self, count):
+        """Wait for so many deliveries; return those after the first."""
+        while len(self.all) < count:
+            await asyncio.sleep(0.001)
+        return self.all[1:]
+
+
+def run(test):
+    """Run a test in an event loop, with a Delivered whose thread is ended afterwards."""
+
+    async def with_delivered():
+        delivered = Delivered()
+        await test(delivered)
+        delivered.hand_over.close(10)
+        assert not delivered.hand_over._thread.is_alive()
+        assert delivered.threads == {"vllm-outputs"}
+
+    asyncio.run(with_delivered())
+
+
+def test_steps_that_come_while_the_thread_works_are_merged_by_request():
+    async def test(delivered):
+        await delivered.step([("hold", 0, 0)])
+        await delivered.until(1)
+        await delivered.step([("a", 0, 1), ("b", 0, 5)])
+        await delivered.step([("a", 0, 2), ("b", 0, 6), ("c", 0, 9)])
+        delivered.go_on.set()
+        assert await delivered.until(4) == [
+            ("a", [Tokens([1, 2])]),
+            ("b", [Tokens([5, 6])]),
+            ("c", [Tokens([9])]),
+        ]
+
+    run(test)
+
+
+def test_firsts_and_ends_overtake_what_can_wait_but_not_their_own_tokens():
+    async def test(delivered):
+        await delivered.step([("before", 0, 0), ("hold", 0, 0), ("a", 0, 1), ("b", 0, 5)])
+        await delivered.until(2)
+        await delivered.step([("a", 0, 2), ("b", 0, 6)])
+        await delivered.step([("a", 0, 3)], ("b", Tokens([7], "length")), ("before", Tokens([1], "stop")))
+        await delivered.step([("a", 0, 4)], ("c", Tokens([9])))
+        delivered.go_on.set()
+        assert (await delivered.until(7))[1:] == [
+            ("b", [Tokens([5]), Tokens([6]), Tokens([7], "length")]),
+            ("before", [Tokens([1], "stop")]),
+            ("c", [Tokens([9])]),
+            ("a", [Tokens([1])]),
+            ("a", [Tokens([2, 3, 4])]),
+        ]
+
+    run(test)
+
+
+def test_what_is_urgent_does_not_wait_for_the_thread_to_have_rested(monkeypatch):
+    monkeypatch.setattr(hand_over, "MAX_REST_SECONDS", 1000)
+    monkeypatch.setattr(hand_over, "REST_SECONDS", 1000)
+
+    async def test(delivered):
+        await delivered.step([("a", 0, 1)])
+        await delivered.until(1)
+        while delivered.hand_over._ready_at == math.inf:
+            await asyncio.sleep(0.001)
+        await delivered.step([("a", 0, 2), ("b", 0, 5)], ("c", Tokens([9])))
+        await delivered.step([], ("b", Tokens([6], "stop")))
+        assert await delivered.until(3) == [("c", [Tokens([9])]), ("b", [Tokens([5]), Tokens([6], "stop")])]
+
+    run(test)
+
+
+def test_tokens_of_different_sequences_are_not_merged():
+    async def test(delivered):
+        await delivered.step([("hold", 0, 0), ("a", 0, 1)])
+        await delivered.until(1)
+        plain = [("a", 0, 2), ("a", 1, 5), ("a", 1, 6), ("a", 0, 3)]
+        await delivered.step(plain, ("a", Tokens([4], "stop")))
+        await delivered.step([("a", 1, 7)], ("a", Tokens([8], "length", index=1)))
+        delivered.go_on.set()
+        first, second = await delivered.until(3)
+        assert first == (
+            "a",
+            [Tokens([1]), Tokens([2]), Tokens([5, 6], index=1), Tokens([3]), Tokens([4], "stop")],
+        )
+        assert second == ("a", [Tokens([7], index=1), Tokens([8], "length", index=1)])
+
+    run(test)
+
+
+def test_a_hand_over_that_is_closed_delivers_what_it_has_been_handed():
+    async def test(delivered):
+        await delivered.step([("hold", 0, 0), ("a", 0, 1), ("b", 0, 5)])
+        await delivered.until(1)
+        delivered.hand_over.close(0)
+        delivered.go_on.set()
+        delivered.hand_over._thread.join(10)
+        assert delivered.all[1:] == [("a", [Tokens([1])]), ("b", [Tokens([5])])]
+        assert not delivered.hand_over._thread.is_alive()
+
+    run(test)
+
+
+class Processor:
+    """The part of vLLM's output processor that plain tokens pass by; notes what still comes to it."""
+
+    def __init__(self, **states):
+        self.request_states = states
+        self.processed = []
+
+    def process_outputs(self, outputs, timestamp=None, statistics=None):
+        self.processed.append(([output.request_id for output in outputs], statistics))
+        return "processed"
+
+
+def state(key, *, index=0, is_prefilling=False):
+    queue = SimpleNamespace(key=key) if key else SimpleNamespace()
+    return SimpleNamespace(queue=queue, request_index=index, is_prefilling=is_prefilling)
+
+
+def test_plain_tokens_pass_by_vllm_s_output_processor_and_firsts_ends_and_others_do_not():
+    processor = Processor(
+        goes_on=state("a", index=2),
+        begins=state("b", is_prefilling=True),
+        ends=state("c"),
+        with_log_probs=state(None),
+    )
+    plain = []
+    llm = SimpleNamespace(output_processor=processor)
+    take_plain_tokens(llm, lambda tokens: plain.append([*tokens]))
+    names = ["goes_on", "begins", "ends", "with_log_probs", "aborted"]
+    outputs = [
+        SimpleNamespace(request_id=name, new_token_ids=[i], finish_reason="stop" if name == "ends" else None)
+        for i, name in enumerate(names)
+    ]
+    assert processor.process_outputs(outputs, 1.5, "statistics") == "processed"
+    assert plain == [[("a", 2, [0])]]
+    assert processor.processed == [(["begins", "ends", "with_log_probs"], None)]
 
 
 def sequence(ids, finish=None, logprobs=None, index=0):
