@@ -96,7 +96,7 @@ def wait_until_gone(pids):
 
 INTERRUPTED = """
 import signal, sys
-from build_scripts.progress import Progress
+from build_scripts.progress import Interrupted, Progress
 from build_scripts.tensorrt_llm.commands import run
 
 progress = Progress(1)
