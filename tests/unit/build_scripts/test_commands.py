@@ -114,9 +114,12 @@ def test_an_interrupt_ends_the_command_and_what_it_started(tmp_path):
     """In a process of its own: one that has computed with OpenVINO may die of any signal that it handles."""
     note = tmp_path / "pids"
     with subprocess.Popen(python(INTERRUPTED, *python(BUSY, str(note))), cwd=ROOT) as process:
-        wait_for(lambda: note.exists() and note.read_text())
-        process.send_signal(signal.SIGUSR1)
-        assert process.wait(SECONDS) == 5
+        try:
+            wait_for(lambda: note.exists() and note.read_text())
+            process.send_signal(signal.SIGUSR1)
+            assert process.wait(SECONDS) == 5
+        finally:
+            process.kill()
     wait_until_gone([int(pid) for pid in note.read_text().split()])
 
 
