@@ -31,7 +31,10 @@ ENGINE_STAGE_BIN = "ENGINE_STAGE_BIN"  # what stub.sh puts on the engine stage's
 STUB_WRAPPER = Path(__file__).resolve().parent / "stub.sh"
 STUB_FOLDER = "real"  # beside the wrapper: where stub.sh finds the stub
 
-ENGINE_STAGE = "tensorrt_llm"
+ENGINE_STAGE, POSTPROCESSING = "tensorrt_llm", "postprocessing"
+# A process sends one response at a time and waits for Triton meanwhile, so several send more. Docker's default of
+# 64 MB for /dev/shm has room for four.
+MAX_SENDERS, CORES_A_SENDER = 4, 4
 ONE_INSTANCE, SEVERAL_INSTANCES = "count: 1 }", "count: {} }}"  # in its config.pbtxt
 
 
@@ -109,16 +112,21 @@ def lay_stub(stub: Path, folder: Path) -> None:
     (folder / STUB_FOLDER / stub.name).symlink_to(stub)
 
 
-def lay_repository(repository: Path, copy: Path, instances: int) -> Path:
-    """Return the model repository for this many instances of the engine stage, and of postprocessing.
+def postprocessing_instances(engines: int) -> int:
+    """Return how many instances of postprocessing serve so many instances of the engine stage."""
+    return max(engines, min(MAX_SENDERS, len(os.sched_getaffinity(0)) // CORES_A_SENDER))
 
-    `repository` itself for one; for several, `copy`, made of it with another count. The other stages have one
-    instance each, which all engines share. A repository whose path is not plain becomes a link at `copy`.
+
+def lay_repository(repository: Path, copy: Path, counts: Mapping[str, int]) -> Path:
+    """Return the model repository for so many instances of stages, by their names; of others there is one.
+
+    `repository` itself if there is one of each; else `copy`, made of it with other counts. A repository whose
+    path is not plain becomes a link at `copy`.
     """
-    if instances == 1:
+    if all(count == 1 for count in counts.values()):
         return plain_path(repository, copy)
     shutil.copytree(repository, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    for stage in (ENGINE_STAGE, "postprocessing"):
+    for stage, count in counts.items():
         config = copy / stage / "config.pbtxt"
-        config.write_text(config.read_text().replace(ONE_INSTANCE, SEVERAL_INSTANCES.format(instances)))
+        config.write_text(config.read_text().replace(ONE_INSTANCE, SEVERAL_INSTANCES.format(count)))
     return copy

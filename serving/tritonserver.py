@@ -30,7 +30,14 @@ from serving.installation import find_installation
 from serving.ipv4_proxy import ipv4_proxy
 from serving.listening import Ports
 from serving.plain_paths import SHARED_MEMORY, scratch
-from serving.server_environment import environment, lay_backend, lay_repository
+from serving.server_environment import (
+    ENGINE_STAGE,
+    POSTPROCESSING,
+    environment,
+    lay_backend,
+    lay_repository,
+    postprocessing_instances,
+)
 from serving.server_options import (
     DRAIN_SECONDS,
     admin_options,
@@ -95,7 +102,9 @@ def running(
     with tempfile.TemporaryDirectory(prefix="llm-ensemble-", dir=scratch()) as name, ipv4_proxy(ports):
         folder = Path(name)
         backends = lay_backend(installation, folder, package_folders(manifest.engine))
-        repository = lay_repository(repository, folder / "models", settings.engine.instances)
+        engines = settings.engine.instances
+        counts = {ENGINE_STAGE: engines, POSTPROCESSING: postprocessing_instances(engines)}
+        repository = lay_repository(repository, folder / "models", counts)
         regions = f"{folder.name}_"
         words = [*command(installation, backends, repository, ports), region_option(regions), *options]
         process = subprocess.Popen(

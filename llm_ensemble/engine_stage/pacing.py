@@ -25,12 +25,13 @@ QUIET_SECONDS = 0.4
 class Pacing:
     """Measures what a pulse takes, about as long as a response, and tells each stream when to send a chunk.
 
-    streams: how many share the time. Pulses may be sent by several threads; that the average then misses one
-    now and then does no harm.
+    streams: how many share the time. owners: instances of postprocessing, which respond beside each other.
+    Pulses may be sent by several threads; that the average then misses one now and then does no harm.
     """
 
-    def __init__(self, streams: Callable[[], int]) -> None:
+    def __init__(self, streams: Callable[[], int], owners: Callable[[], int] = lambda: 1) -> None:
         self._streams = streams
+        self._owners = owners
         self._cost = 0.0  # seconds a pulse
 
     def measure(self, pulse: Callable[[], None]) -> None:
@@ -42,7 +43,7 @@ class Pacing:
     @property
     def seconds(self) -> float:
         """Seconds from a stream's chunk to its next."""
-        others = self._cost * (self._streams() - 1)
+        others = self._cost * (self._streams() - 1) / max(1, self._owners())
         return max(others / MAX_SHARE, min(others / DEFAULT_SHARE, MAX_DELAY_SECONDS))
 
 

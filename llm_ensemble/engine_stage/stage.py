@@ -46,7 +46,8 @@ class EngineStage:
         self._instance = instance
         self._ids = StreamId.of_instance(instance)
         self._streams: dict[int, Stream] = {}
-        self._pacing = Pacing(self._streams.__len__)
+        self._owners: set[SendChunk] = set()  # where chunks go: the instances of postprocessing
+        self._pacing = Pacing(self._streams.__len__, self._owners.__len__)
         self._closed = threading.Event()
         self._threads = [
             threading.Thread(target=self._watch, name="stream-clock", daemon=True),
@@ -87,6 +88,7 @@ class EngineStage:
 
     def claim(self, stream_id: int, send: SendChunk) -> None:
         """Send a stream's chunks where postprocessing wants them; a last one if there is no such stream."""
+        self._owners.add(send)
         stream = self._streams.get(stream_id)
         if stream is None:
             send(Chunk(stream_id, [], last=True, error="the engine stage does not have this stream"))

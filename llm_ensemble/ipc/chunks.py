@@ -42,13 +42,15 @@ class ChunkSender:
     """The engine stage's side: sends chunks to the instances of postprocessing."""
 
     def __init__(self) -> None:
-        self._senders: dict[int, Sender] = {}
+        self._send: dict[int, Callable[[Chunk], None]] = {}
         self._encoder = msgspec.msgpack.Encoder()
 
     def to(self, owner: int) -> Callable[[Chunk], None]:
-        """Return what sends a chunk to an instance; it raises EngineError if the instance is gone."""
-        sender = self._senders.setdefault(owner, Sender(_postprocessing(owner)))
-        return lambda chunk: sender.send(self._encoder.encode(chunk))
+        """Return what sends a chunk to an instance, the same each time; it raises EngineError."""
+        if owner not in self._send:
+            sender = Sender(_postprocessing(owner))
+            self._send[owner] = lambda chunk: sender.send(self._encoder.encode(chunk))
+        return self._send[owner]
 
 
 def receive_claims(instance: int, on_claim: Callable[[int, Callable[[Chunk], None]], None]) -> Mailbox:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from serving.errors import PreflightError
 from serving.plain_paths import SHARED_MEMORY, scratch
+from serving.server_environment import postprocessing_instances
 
-OTHER_STEPS = 2  # preprocessing, ensemble_unary; the engine stage and postprocessing have several instances
+OTHER_STEPS = 2  # preprocessing, ensemble_unary; of the engine stage and postprocessing there may be several
 # An instance begins with 1 MB and grows to what is in flight: 256 waiting prompts of 8,192 tokens are 8 MiB.
 INSTANCE_BYTES = 8 * 2**20
 # NCCL's buffers between GPUs that do not reach each other directly. Docker gives 64 MB, and NVIDIA's advice
@@ -31,7 +32,7 @@ def check_shared_memory(free: int, instances: int, gpus: int) -> None:
 
     gpus: those of one instance.
     """
-    needed = INSTANCE_BYTES * (OTHER_STEPS + 2 * instances)
+    needed = INSTANCE_BYTES * (OTHER_STEPS + instances + postprocessing_instances(instances))
     if gpus > 1:
         needed = max(needed, NCCL_BYTES)
     if free < needed:

@@ -42,6 +42,13 @@ def test_a_pause_is_as_long_as_sending_to_everybody_demands(clock, streams, seco
     assert pause_after(clock, cost=0.0001, streams=streams) == pytest.approx(seconds, rel=1e-3)
 
 
+def test_instances_of_postprocessing_share_the_work(clock):
+    pacing = Pacing(lambda: 9, lambda: 4)
+    for _ in range(500):
+        pacing.measure(lambda: clock.__setitem__(0, clock[0] + 0.0004))
+    assert pacing.seconds == pytest.approx(0.0256, rel=1e-3)
+
+
 def test_a_slower_machine_sends_less_often(clock):
     assert pause_after(clock, cost=0.0003, streams=9) == pytest.approx(3 * 0.0256, rel=1e-3)
 

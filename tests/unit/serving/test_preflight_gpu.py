@@ -228,7 +228,10 @@ def test_a_gpu_whose_driver_tells_no_size_is_left_to_the_engine(made, gpu_machin
         (1024, 4, 2, True),
     ],
 )
-def test_dev_shm_must_hold_the_python_steps_and_what_nccl_needs(free_mb, instances, tensor_parallel, enough):
+def test_dev_shm_must_hold_the_python_steps_and_what_nccl_needs(
+    monkeypatch, free_mb, instances, tensor_parallel, enough
+):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(4))
     told = rf"has {free_mb} MiB free, \d+ are needed: .*--shm-size=1g"
     with contextlib.nullcontext() if enough else pytest.raises(PreflightError, match=told):
         check_shared_memory(free_mb * 2**20, instances, tensor_parallel)
