@@ -32,8 +32,8 @@ STUB_WRAPPER = Path(__file__).resolve().parent / "stub.sh"
 STUB_FOLDER = "real"  # beside the wrapper: where stub.sh finds the stub
 
 ENGINE_STAGE, POSTPROCESSING = "tensorrt_llm", "postprocessing"
-# A process sends one response at a time and waits for Triton meanwhile, so several send more. Docker's default
-# of 64 MB for /dev/shm has room for four.
+# A process sends one response at a time and waits for Triton meanwhile, so several send more. Docker's
+# default of 64 MB for /dev/shm has room for four.
 MAX_SENDERS, CORES_A_SENDER = 4, 4
 ONE_INSTANCE, SEVERAL_INSTANCES = "count: 1 }", "count: {} }}"  # in its config.pbtxt
 
