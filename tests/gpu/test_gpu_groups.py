@@ -16,6 +16,7 @@ from llm_ensemble.telemetry import names
 from llm_ensemble_client import Client
 from serving.tritonserver import free_ports, running
 from tests.gpu.notes import gpu_memory, note
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(len(gpu_memory()) < 2, reason="needs two GPUs")
 
@@ -34,7 +35,7 @@ def on_one(demo, tmp_path_factory):
 
 
 def answers(engine_dir, folder, groups):
-    """Return text and log probabilities of each prompt, all asked at once, and the server's metrics."""
+    """Return text and log probabilities of each prompt, asked at once, and the tokens of each instance."""
     with pytest.MonkeyPatch.context() as patch, (folder / "log").open("wb") as log:
         patch.setenv("GPU_GROUPS", groups)
         with running(engine_dir, free_ports(), log) as server:
@@ -47,9 +48,16 @@ def answers(engine_dir, folder, groups):
 
             with concurrent.futures.ThreadPoolExecutor(len(PROMPTS)) as threads:
                 found = [*threads.map(ask, PROMPTS)]
-            url = f"http://127.0.0.1:{server.ports.metrics}/metrics"
-            with urllib.request.urlopen(url) as metrics:
-                return found, metrics.read().decode()
+            wait_for(lambda: all(tokens_of(server).values()))  # passed on once a second
+            return found, tokens_of(server)
+
+
+def tokens_of(server):
+    """Return the tokens that each instance of the engine stage has generated."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.ports.metrics}/metrics") as metrics:
+        text = metrics.read().decode()
+    pattern = rf'^{names.GENERATION_TOKENS}{{[^}}]*instance="(\d)"[^}}]*}} (\S+)$'
+    return {found[1]: float(found[2]) for found in re.finditer(pattern, text, re.MULTILINE)}
 
 
 def test_tensor_parallel_gives_the_text_of_one_gpu_within_the_model_s_precision(demo, on_one, tmp_path):
@@ -66,10 +74,7 @@ def test_tensor_parallel_gives_the_text_of_one_gpu_within_the_model_s_precision(
 
 
 def test_an_instance_on_each_gpu_gives_the_same_texts_and_both_work(demo, on_one, tmp_path):
-    on_each, metrics = answers(demo, tmp_path, "0;1")
+    on_each, tokens = answers(demo, tmp_path, "0;1")
     assert [text for text, _ in on_each] == [text for text, _ in on_one]
-    pattern = rf'^{names.GENERATION_TOKENS}{{[^}}]*instance="(\d)"[^}}]*}} (\S+)$'
-    tokens = {found[1]: float(found[2]) for found in re.finditer(pattern, metrics, re.MULTILINE)}
     note("tokens of each of two instances", tokens)
     assert set(tokens) == {"0", "1"}
-    assert all(tokens.values())
