@@ -87,11 +87,11 @@ class EngineStage:
             raise
 
     def claim(self, stream_id: int, send: SendChunk) -> None:
-        """Send a stream's chunks where postprocessing wants them; a last one if there is no such stream."""
+        """Send a stream's chunks where postprocessing wants them; a last one if it is gone or claimed."""
         self._owners.add(send)
         stream = self._streams.get(stream_id)
-        if stream is None:
-            send(Chunk(stream_id, [], last=True, error="the engine stage does not have this stream"))
+        if stream is None or stream.is_claimed:
+            send(Chunk(stream_id, [], last=True, error="the stream is gone, or was claimed before"))
             return
         stream.claim(send)
         self._forget(stream)

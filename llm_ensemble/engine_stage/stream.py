@@ -22,8 +22,6 @@ SendChunk = Callable[[Chunk], None]
 
 # Jitter of the send interval, so that streams that start together do not send in bursts.
 JITTER = (0.9, 1.1)
-
-
 # Between two pulses of a stream. Each shows a client disconnect, and costs as much as a response.
 PULSE_SECONDS = 0.75
 # A stream that has ended waits so long for postprocessing to claim it; far longer than any queue of pulses.
@@ -67,6 +65,11 @@ class Stream:
         self._pulse(self._text, last=self.id.is_unary)
         if not self.id.is_unary:  # streams that begin together must not pulse together
             self._pulse_at = time.monotonic() + PULSE_SECONDS * random.uniform(0.5, 1)
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether postprocessing has claimed it, which happens once."""
+        return self._send is not None
 
     def claim(self, send: SendChunk) -> None:
         """Send chunks from now on, and first what was gathered, if it is time for it."""

@@ -93,7 +93,13 @@ class Postprocessor:
         name: str = "",
         claim: Callable[[], None] = lambda: None,
     ) -> None:
-        """Begin a stream. name: the client's request id. claim: asks for the stream's chunks."""
+        """Begin a stream. name: the client's request id. claim: asks for the stream's chunks.
+
+        A second stream of an id ends with an error, and the first goes on.
+        """
+        if stream_id in self._streams:
+            reply.fail(EngineError(f"stream {stream_id} began before"))
+            return
         completion = Completion(stream_id, self._tokenizer, options, self._report(options), reply, name)
         self._streams[stream_id] = completion
         try:

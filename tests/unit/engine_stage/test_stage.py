@@ -157,6 +157,17 @@ def test_a_claim_of_a_stream_that_is_gone_gets_an_end():
     assert [(chunk.stream, chunk.last, bool(chunk.error)) for chunk in chunks] == [(5, True, True)]
 
 
+def test_a_second_claim_gets_an_end_and_the_first_keeps_the_stream():
+    engine, first, second = CountingEngine(), [], []
+    with a_step(engine) as step:
+        step.generate([1], request(max_tokens=1), first.append)
+        (stream_id,) = engine.open
+        step.claim(stream_id, second.append)
+        engine.step()
+    assert [(chunk.last, bool(chunk.error)) for chunk in second] == [(True, True)]
+    assert [(chunk.last, bool(chunk.parts)) for chunk in first] == [(True, True)]
+
+
 def test_a_request_whose_first_pulse_fails_leaves_nothing():
     engine = CountingEngine()
     with a_step(engine) as step:

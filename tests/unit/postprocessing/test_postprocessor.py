@@ -212,6 +212,14 @@ def test_chunks_of_a_stream_that_has_not_begun_or_has_ended_are_dropped(byte_tok
     assert (stream.post.open, stream.aborted) == (0, [])
 
 
+def test_a_second_stream_of_an_id_ends_with_an_error_and_the_first_goes_on(byte_tokenizer):
+    stream, second = Stream(byte_tokenizer, stream=True), Reply()
+    stream.begin()
+    stream.post.begin(StreamId(7), stream.options, second)
+    assert isinstance(second.error, EngineError)
+    assert stream.send("a", finish="stop").text == "a"
+
+
 def test_a_fault_of_ours_ends_the_stream_and_aborts_the_engine(byte_tokenizer):
     stream = Stream(byte_tokenizer, stream=True)
     with pytest.raises(IndexError):
