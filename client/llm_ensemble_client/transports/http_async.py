@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+import functools
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -18,6 +19,7 @@ from llm_ensemble_client.response import Response
 from llm_ensemble_client.transport import CONNECT_SECONDS, MetadataKind
 from llm_ensemble_client.transports import http_wire
 
+T = TypeVar("T")
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)  # the deadline limits the rest
 
 
@@ -43,7 +45,7 @@ class AsyncHttp:
         with mapped_errors(self.address, deadline):
             answer = await self._send("POST", http_wire.STREAM, http_wire.stream_body(fields), deadline)
             if answer.status != 200:
-                body = await asyncio.wait_for(answer.read(), deadline.remaining())
+                body = await within(deadline, answer.read)
                 raise http_wire.error_from_http(answer.status, body, streamed=True)
         return AsyncEvents(self.address, answer, deadline)
 
@@ -62,7 +64,7 @@ class AsyncHttp:
         with mapped_errors(self.address, deadline):
             answer = await self._send(method, path, body, deadline)
             try:
-                return answer.status, await asyncio.wait_for(answer.read(), deadline.remaining())
+                return answer.status, await within(deadline, answer.read)
             finally:
                 answer.release()
 
@@ -70,8 +72,8 @@ class AsyncHttp:
         self, method: str, path: str, body: bytes | None, deadline: Deadline
     ) -> aiohttp.ClientResponse:
         url = self.address.url + path
-        request = self._session().request(method, url, data=body, headers=self._headers)
-        return await asyncio.wait_for(request, deadline.remaining())
+        request = functools.partial(self._session().request, method, url, data=body, headers=self._headers)
+        return await within(deadline, request)
 
     def _session(self) -> aiohttp.ClientSession:
         """Return the session, created with the first request: a session belongs to the running loop."""
@@ -93,7 +95,7 @@ class AsyncEvents:
         """Return the next response; None after the last."""
         while not self._ready and self._is_open:
             with mapped_errors(self._address, self._deadline):
-                data = await asyncio.wait_for(self._answer.content.readany(), self._deadline.remaining())
+                data = await within(self._deadline, self._answer.content.readany)
             self._is_open = bool(data)
             self._ready += self._events.feed(data)
         return self._ready.pop(0) if self._ready else None
@@ -103,6 +105,12 @@ class AsyncEvents:
         if self._is_open:
             self._is_open = False
             self._answer.close()
+
+
+async def within(deadline: Deadline, begin: Callable[[], Awaitable[T]]) -> T:
+    """Await what `begin` begins until the deadline, after which nothing is begun. Raise TimedOut."""
+    remaining = deadline.remaining()  # first: what is begun and then not awaited is a warning of Python's
+    return await asyncio.wait_for(begin(), remaining)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client without a server: fields, errors, events, retries."""
 
+import asyncio
 import json
 from typing import get_type_hints
 
@@ -25,6 +26,7 @@ from llm_ensemble_client.error_mapping import Code, error_from_message
 from llm_ensemble_client.request import build_fields
 from llm_ensemble_client.retry import with_retries
 from llm_ensemble_client.transport import run
+from llm_ensemble_client.transports.http_async import within
 from llm_ensemble_client.transports.http_wire import EventParser, error_from_http
 
 FULL = "Exceeds maximum queue size: 4 running, 4 waiting; try again later"
@@ -178,3 +180,11 @@ def test_before_pause_gets_the_error_and_can_end_the_call():
         attempts.run(Retry(before_pause=refuse))
     assert attempts.slept == []
     assert parse_url("https://x").is_secure
+
+
+def test_past_its_deadline_a_call_begins_nothing():
+    """A coroutine that is made and not awaited makes Python warn, which the tests take for an error."""
+    begun = []
+    with pytest.raises(TimedOut):
+        asyncio.run(within(Deadline(0), lambda: begun.append(1)))
+    assert begun == []
