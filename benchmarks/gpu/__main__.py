@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -121,8 +122,9 @@ class Table:
             *("--timeout", "120", "--json", str(self._results / f"{row.name}.json")),
         ]
         seconds = max(1.0, min(row.seconds, self._end - time.monotonic()))
+        environ = {**os.environ, "GPU_MEMORY_FRACTION": str(FRACTION[row.engine])}  # of the bare engine
         with (self._results / f"{row.name}.log").open("wb") as log:
-            process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environ)
             try:
                 status: int | str = process.wait(seconds)
             except subprocess.TimeoutExpired:
