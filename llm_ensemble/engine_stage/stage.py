@@ -13,7 +13,7 @@ from collections.abc import Callable
 from llm_ensemble.contract.request import Chunk, Request
 from llm_ensemble.contract.stream_id import StreamId
 from llm_ensemble.engine_stage.outlet import Outlet
-from llm_ensemble.engine_stage.pacing import Pacing
+from llm_ensemble.engine_stage.pacing import Pacing, min_seconds
 from llm_ensemble.engine_stage.stream import SendChunk, Stream
 from llm_ensemble.engines.protocol import Engine, GenerationRequest, Tokens
 from llm_ensemble.telemetry.engine_metrics import EngineReport
@@ -76,7 +76,12 @@ class EngineStage:
         stream = self._streams[stream_id] = Stream(stream_id, request, outlet, self._pacing, self._instance)
         on_scheduled = self._report.on_arrival(len(input_ids))
         generation = GenerationRequest(
-            stream_id, input_ids, request.sampling, label or f"#{stream_id}", on_scheduled
+            stream_id,
+            input_ids,
+            request.sampling,
+            label or f"#{stream_id}",
+            on_scheduled,
+            may_wait=math.isinf(min_seconds(request.text)),
         )
         try:
             self._engine.submit(generation, functools.partial(self._on_tokens, stream))

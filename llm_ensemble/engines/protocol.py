@@ -19,6 +19,7 @@ class GenerationRequest:
 
     stream_id: given by the caller, unique among the open requests. label: for the log.
     on_scheduled: called once, when the request gets its slots in the engine's batch; must return at once.
+    may_wait: whether its tokens are wanted at its end alone; an engine may then deliver them a little later.
     """
 
     stream_id: int
@@ -26,6 +27,7 @@ class GenerationRequest:
     sampling: Sampling
     label: str = ""
     on_scheduled: Callable[[], None] = lambda: None
+    may_wait: bool = False
 
 
 class Tokens(msgspec.Struct, frozen=True):  # one a token: a dataclass would take three times as long to make

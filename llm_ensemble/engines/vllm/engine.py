@@ -23,6 +23,7 @@ from llm_ensemble.contract.sampling import Sampling
 from llm_ensemble.engines.protocol import EngineStats, GenerationRequest, OnTokens, Tokens
 from llm_ensemble.engines.scheduler import ActiveRequest, Scheduler
 from llm_ensemble.engines.vllm.api import engine_arguments, read_output, read_sampling
+from llm_ensemble.engines.vllm.arrivals import Arrivals
 from llm_ensemble.engines.vllm.hand_over import HandOver
 from llm_ensemble.engines.vllm.settings import VllmSettings
 from llm_ensemble.engines.vllm.stats import cache_usage_logger
@@ -64,7 +65,8 @@ class VllmEngine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._submitted = 0
         self._loop = _new_event_loop()
-        self._outputs = HandOver(self._loop, self._deliver)
+        self._outputs = HandOver(self._loop, self._deliver, lambda active: active.request.may_wait)
+        self._arrivals = Arrivals(self._loop, self._start, lambda: self._scheduler.load[0])
         self._thread = threading.Thread(target=self._run, name="vllm-engine", daemon=True)
         self._thread.start()
         arguments = engine_arguments(engine_dir, manifest, settings) | arguments
@@ -87,7 +89,7 @@ class VllmEngine:
         params = read_sampling(request.sampling)
         active = self._scheduler.add(request, on_tokens)
         self._schedule()
-        self._call_soon(self._start, active, params)
+        self._call_soon(self._arrivals.add, (active, params))
 
     def abort(self, stream_id: int) -> None:
         """End a request early (see Engine.abort)."""
@@ -131,10 +133,8 @@ class VllmEngine:
     async def _warm_up(self) -> None:
         for number, sampling in enumerate(WARM_UP):
             params = read_sampling(sampling)
-            name = f"warm-up {number}"
-            await take_outputs(
-                self._llm, _prompt(WARM_UP_PROMPT), params, name, lambda output: None, direct=False
-            )
+            prompt, name = _prompt(WARM_UP_PROMPT), f"warm-up {number}"
+            await take_outputs(self._llm, prompt, params, name, lambda output: None, direct=False)
 
     def _set_cache_usage(self, usage: float) -> None:
         self._cache_usage = usage
@@ -165,8 +165,8 @@ class VllmEngine:
         elif not self._scheduler.closed:
             self._loop.call_later(CHECK_SECONDS, self._check_life)
 
-    def _start(self, active: ActiveRequest, params: Any) -> None:
-        self._create_task(self._generate(active, params))
+    def _start(self, arrived: tuple[ActiveRequest, Any]) -> None:
+        self._create_task(self._generate(*arrived))
 
     def _create_task(self, coroutine: Any) -> None:
         task = self._loop.create_task(coroutine)

@@ -25,23 +25,30 @@ Batch = dict[Any, list[Tokens]]  # by request, in order
 # a stream's chunks, which grows with the streams as well (engine_stage/pacing.py), must be far longer.
 REST_SECONDS = 0.0002  # a request
 MAX_REST_SECONDS = 0.02
+LATE_SECONDS = 0.1  # after which tokens that may wait are delivered, for the counters and the watchdog
 
 
 class HandOver:
     """Calls deliver(key, news) in a thread of its own, in order for each key.
 
-    `put` and `put_plain` are called in the loop's thread.
+    `put` and `put_plain` are called in the loop's thread. may_wait: whether a key's plain tokens are wanted
+    with its last alone; they do not wake the thread, which at each step costs more than all else.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, deliver: Callable[[Any, Sequence[Tokens]], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        deliver: Callable[[Any, Sequence[Tokens]], None],
+        may_wait: Callable[[Any], bool] = lambda key: False,
     ) -> None:
         self._loop = loop
         self._deliver = deliver
+        self._may_wait = may_wait
         self._gathered: Batch = {}
+        self._late: Batch = {}
         self._urgent: list[Any] = []
         self._is_called = False
-        self._is_timed = False
+        self._is_timed = self._is_late_timed = False
         self._ready_at = 0.0  # infinite while the thread has tokens that could wait
         # What is urgent, and what could wait: the latter only while the thread has no such.
         self._handed: queue.SimpleQueue[tuple[Batch, Batch] | None] = queue.SimpleQueue()
@@ -50,14 +57,16 @@ class HandOver:
 
     def put(self, key: Any, news: Iterable[Tokens]) -> None:
         """Take tokens that must not wait, such as the first and the last; what waits of the key precedes."""
-        self._gathered.setdefault(key, []).extend(news)
+        gathered = self._gathered.setdefault(key, [])
+        gathered += self._late.pop(key, [])
+        gathered += news
         self._urgent.append(key)
         self._call()
 
     def put_plain(self, news: Iterable[tuple[Any, int, list[int]]]) -> None:
         """Take token ids of sequences that go on, by key and index; the lists are kept and changed."""
-        gathered = self._gathered
         for key, index, token_ids in news:
+            gathered = self._late if self._may_wait(key) else self._gathered
             waiting = gathered.get(key)
             if waiting is None:
                 gathered[key] = [Tokens(token_ids, index=index)]
@@ -65,8 +74,11 @@ class HandOver:
                 last.token_ids.extend(token_ids)
             else:
                 waiting.append(Tokens(token_ids, index=index))
-        if gathered:
+        if self._gathered:
             self._call()
+        if self._late and not self._is_late_timed:
+            self._is_late_timed = True
+            self._loop.call_later(LATE_SECONDS, self._deliver_late)
 
     def close(self, seconds: float) -> None:
         """End the thread once everything handed over is done, or after this time."""
@@ -94,6 +106,13 @@ class HandOver:
                 self._loop.call_later(wait, self._rested)
         if urgent or waiting:
             self._handed.put((urgent, waiting))
+
+    def _deliver_late(self) -> None:
+        self._is_late_timed = False
+        for key, news in self._late.items():
+            self._gathered.setdefault(key, []).extend(news)
+        self._late = {}
+        self._hand_over()
 
     def _rested(self) -> None:
         self._is_timed = False

@@ -23,7 +23,7 @@ class Delivered:
     def __init__(self):
         self.all, self.threads = [], set()
         self.go_on = threading.Event()
-        self.hand_over = HandOver(asyncio.get_running_loop(), self._deliver)
+        self.hand_over = HandOver(asyncio.get_running_loop(), self._deliver, lambda key: key == "plain")
 
     def _deliver(self, key, news):
         self.threads.add(threading.current_thread().name)
@@ -105,6 +105,53 @@ def test_what_is_urgent_does_not_wait_for_the_thread_to_have_rested(monkeypatch)
         await delivered.step([("a", 0, 2), ("b", 0, 5)], ("c", Tokens([9])))
         await delivered.step([], ("b", Tokens([6], "stop")))
         assert await delivered.until(3) == [("c", [Tokens([9])]), ("b", [Tokens([5]), Tokens([6], "stop")])]
+
+    run(test)
+
+
+def test_tokens_that_may_wait_come_with_the_last_in_order_and_wake_the_thread_only_then(monkeypatch):
+    monkeypatch.setattr(hand_over, "LATE_SECONDS", 1000)
+
+    async def test(delivered):
+        await delivered.step([("hold", 0, 0)])
+        await delivered.until(1)
+        delivered.go_on.set()
+        await delivered.step([("plain", 0, 1)])
+        await delivered.step([("plain", 0, 2)])
+        await delivered.step([("a", 0, 5), ("plain", 0, 3)])
+        await delivered.until(2)
+        assert await delivered.until(2) == [("a", [Tokens([5])])]
+        await delivered.step([], ("plain", Tokens([4], "stop")))
+        assert (await delivered.until(3))[1:] == [("plain", [Tokens([1, 2, 3]), Tokens([4], "stop")])]
+
+    run(test)
+
+
+def test_tokens_that_may_wait_do_not_wait_for_ever(monkeypatch):
+    monkeypatch.setattr(hand_over, "LATE_SECONDS", 0.01)
+
+    async def test(delivered):
+        await delivered.step([("plain", 0, 1)])
+        await delivered.until(1)
+        await delivered.step([("plain", 0, 2)])
+        assert await delivered.until(2) == [("plain", [Tokens([2])])]
+
+    run(test)
+
+
+def test_late_tokens_stay_behind_earlier_ones_that_the_thread_has_not_taken_yet(monkeypatch):
+    monkeypatch.setattr(hand_over, "LATE_SECONDS", 1000)
+
+    async def test(delivered):
+        await delivered.step([("hold", 0, 0), ("a", 0, 0)])
+        await delivered.until(1)
+        await delivered.step([("plain", 0, 1)])
+        delivered.hand_over._deliver_late()  # the thread is held: they wait for it
+        await delivered.step([("plain", 0, 2)])
+        await delivered.step([], ("plain", Tokens([3], "stop")))
+        delivered.go_on.set()
+        got = dict(await delivered.until(3))
+        assert got["plain"] == [Tokens([1]), Tokens([2]), Tokens([3], "stop")]
 
     run(test)
 
