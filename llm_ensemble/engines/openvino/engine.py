@@ -30,12 +30,14 @@ import openvino_genai as genai
 from llm_ensemble.engines.openvino.pipeline import (
     check_sampling,
     generation_config,
+    kv_blocks,
     load_pipeline,
     max_prefill_only,
     read_tokens,
     uses_prefix_cache,
 )
 from llm_ensemble.engines.openvino.prefill import PrefillTracker
+from llm_ensemble.engines.openvino.prefix_gate import PrefixGate
 from llm_ensemble.engines.protocol import EngineStats, GenerationRequest, OnTokens
 from llm_ensemble.engines.scheduler import ActiveRequest, Scheduler
 from llm_ensemble.errors import EngineError
@@ -52,6 +54,9 @@ class OpenVinoEngine:
         self._pipeline = load_pipeline(engine_dir / ENGINE, manifest)
         self._uses_prefix_cache = uses_prefix_cache(engine_dir / ENGINE, manifest)
         self._prefill = PrefillTracker(limits.max_num_tokens)
+        self._gate = PrefixGate(
+            limits, kv_blocks(engine_dir / ENGINE, manifest), is_open=not self._uses_prefix_cache
+        )
         self._max_prefill_only = max_prefill_only(limits)
         self._kv_cache_usage = 0.0
         self._wake = threading.Event()
@@ -94,7 +99,7 @@ class OpenVinoEngine:
                 self._remove_aborted()
                 self._add_scheduled()
                 self._pipeline.step()
-                self._prefill.step(sum(active.width for active in [*self._running, *self._prefill_only]))
+                self._count_step()
                 self._remove_prefilled()
                 self._deliver()
                 time.sleep(0)  # releases the GIL, which step() never does
@@ -109,11 +114,17 @@ class OpenVinoEngine:
             self._wake.clear()
         return not self._scheduler.closed
 
+    def _count_step(self) -> None:
+        sequences = sum(active.width for active in [*self._running, *self._prefill_only])
+        self._gate.step(self._prefill, sequences)
+        self._prefill.step(sequences)
+
     def _remove_aborted(self) -> None:
         for active in self._scheduler.requests:
             if not active.aborted:
                 continue
             if not active.handle:
+                self._gate.remove(active)
                 self._scheduler.finish(active)
             elif not self._prefill.is_incomplete(active):
                 active.handle.cancel()
@@ -128,13 +139,17 @@ class OpenVinoEngine:
             if active.handle.can_read() or not self._prefill.is_incomplete(active):
                 active.handle.cancel()
                 self._prefill.remove(active)
+                self._gate.remove(active)
                 self._prefill_only.remove(active)
 
     def _add_scheduled(self) -> None:
         while active := self._scheduler.schedule():
+            self._gate.put(active)
+        for active in self._gate.enter():
             try:
                 active.handle = self._add(active.request)
             except Exception as error:  # the pipeline refused this one request
+                self._gate.remove(active)
                 log.exception("request %s was refused by the pipeline", active.request.label)
                 self._scheduler.finish(active, EngineError(f"the engine refused the request: {error}"))
                 continue
@@ -152,6 +167,7 @@ class OpenVinoEngine:
             if active.finished:
                 self._running.remove(active)
                 self._prefill.remove(active)
+                self._gate.remove(active)
         self._kv_cache_usage = self._pipeline.get_metrics().cache_usage / 100
 
     def _deliver_one(self, active: ActiveRequest, handle: genai.GenerationHandle) -> None:

@@ -43,7 +43,7 @@ def load_pipeline(folder: Path, manifest: Manifest) -> genai.ContinuousBatchingP
     scheduler = genai.SchedulerConfig()
     scheduler.max_num_seqs = limits.max_batch_size
     scheduler.max_num_batched_tokens = limits.max_num_tokens
-    scheduler.num_kv_blocks = max(1, min(_needed_blocks(limits), _affordable_blocks(folder, manifest)))
+    scheduler.num_kv_blocks = kv_blocks(folder, manifest)
     scheduler.enable_prefix_caching = uses_prefix_cache(folder, manifest)
     os.environ.setdefault(ONEDNN_CACHE, ONEDNN_CACHE_ENTRIES)
     try:
@@ -53,6 +53,11 @@ def load_pipeline(folder: Path, manifest: Manifest) -> genai.ContinuousBatchingP
         return genai.ContinuousBatchingPipeline(folder, tokenizer, scheduler, "CPU", **properties)
     except RuntimeError as error:
         raise EngineDirectoryError(f"{folder} cannot be loaded ({error}): build the engine again") from error
+
+
+def kv_blocks(folder: Path, manifest: Manifest) -> int:
+    """Return the number of blocks of the KV cache."""
+    return max(1, min(_needed_blocks(manifest.limits), _affordable_blocks(folder, manifest)))
 
 
 def uses_prefix_cache(folder: Path, manifest: Manifest) -> bool:
