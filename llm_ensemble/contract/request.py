@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The records that travel between the three stages of the ensemble, and their one encoding.
 
-Preprocessing sends input_ids and one Request, the engine stage answers with Pulses: through Triton, as
+Preprocessing sends prompt_ids and one Request, the engine stage answers with Pulses: through Triton, as
 msgpack in a UINT8 tensor. numpy holds it without making an object of every string, which a BYTES tensor
 would, and a field added here changes no config.pbtxt. Chunks go beside Triton (ipc/chunks.py).
 """
@@ -30,12 +30,13 @@ class TextOptions(msgspec.Struct, frozen=True, array_like=True):
     num_input_tokens: int
     num_sequences: int = 1
     log_probs: bool = False
+    top_log_probs: int = 0
     arrived: float = 0.0  # time.monotonic() in preprocessing; on Linux one clock for all processes
     prompt: str = ""  # for the log; empty unless LOG_TEXT is set
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True):
-    """A request without its input_ids."""
+    """A request without the ids of its prompt."""
 
     sampling: Sampling
     text: TextOptions
@@ -47,12 +48,15 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 
     index: of the sequence within the request. token_ids: without an end token. finish: "" until the last part
     of the sequence, then stop, length, timeout or cancelled. log_probs: one a token if requested, else none.
+    top_ids, top_log_probs: as many a token as requested, the most probable first.
     """
 
     index: int
     token_ids: list[int]
     finish: str = ""
     log_probs: list[float] = []
+    top_ids: list[int] = []
+    top_log_probs: list[float] = []
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):

@@ -85,7 +85,9 @@ def infer_answer():
 
 
 @contextlib.contextmanager
-def grpc_server(asked):
+def grpc_server(asked, metadata=None):
+    """metadata: a list that gets each stream's."""
+
     class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
         def ModelInfer(self, request, context):
             if asked.refuses():
@@ -95,6 +97,8 @@ def grpc_server(asked):
         def ModelStreamInfer(self, requests, context):
             for _ in requests:  # an answer before it is sent makes grpc.aio fail the call by itself
                 pass
+            if metadata is not None:
+                metadata.append(dict(context.invocation_metadata()))
             if asked.refuses():
                 if asked.how == "after a piece":
                     yield pb.ModelStreamInferResponse(infer_response=message({**ANSWER, "finish_reason": ""}))
@@ -122,7 +126,8 @@ def message(values):
     for name, value in values.items():
         is_text = isinstance(value, str)
         answer.outputs.add(name=name, datatype="BYTES" if is_text else "INT32", shape=[1, 1])
-        packed = struct.pack("<I", len(value)) + value.encode() if is_text else struct.pack("<i", value)
+        raw = value.encode() if is_text else struct.pack("<i", value)
+        packed = struct.pack("<I", len(raw)) + raw if is_text else raw
         answer.raw_output_contents.append(packed)
     return answer
 

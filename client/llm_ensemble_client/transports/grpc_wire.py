@@ -7,6 +7,10 @@ and a different interface for asyncio.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import operator
+import re
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +23,7 @@ from llm_ensemble.contract.fields import FIELDS
 from llm_ensemble_client.address import Address
 from llm_ensemble_client.deadline import Deadline
 from llm_ensemble_client.error_mapping import Code, error_from_message
-from llm_ensemble_client.errors import ClientError, ServerError, Unreachable
+from llm_ensemble_client.errors import ClientError, InvalidRequest, ServerError, Unreachable
 from llm_ensemble_client.request import Fields
 from llm_ensemble_client.response import Response, read_response
 from llm_ensemble_client.transport import CONNECT_SECONDS, MetadataKind
@@ -37,7 +41,9 @@ OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
 LOST = "Internal error from Core"  # details, with INTERNAL, of a grpc.aio call that ended before it was sent
+HEADER_NAME, HEADER_VALUE = re.compile("[0-9a-z_.-]+"), re.compile("[ -~]*")
 FORMATS = {"INT32": "<i", "UINT64": "<Q", "FP32": "<f", "BOOL": "<?"}
+USUAL = ("text_output", "finish_reason", "num_input_tokens", "num_output_tokens")
 CODES = {
     grpc.StatusCode.INVALID_ARGUMENT: Code.INVALID,
     grpc.StatusCode.UNAVAILABLE: Code.UNAVAILABLE,
@@ -52,9 +58,9 @@ METHODS: Mapping[MetadataKind, tuple[str, Any]] = {
 }
 
 
-def infer_request(model: str, fields: Fields) -> Any:
+def infer_request(model: str, fields: Fields, request_id: str = "") -> Any:
     """Return a ModelInferRequest; each input has shape [1, values]."""
-    request = pb.ModelInferRequest(model_name=model)
+    request = pb.ModelInferRequest(model_name=model, id=request_id)
     for name, value in fields.items():
         datatype = FIELDS[name].datatype
         values = value if isinstance(value, list) else [value]
@@ -68,10 +74,46 @@ def stream_request(fields: Fields) -> Any:
     return infer_request(STREAM, {**fields, "stream": True})
 
 
+def metadata_of(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return headers as metadata. Raise InvalidRequest for what gRPC cannot send."""
+    pairs = [(name.lower(), value) for name, value in headers.items()]
+    for name, value in pairs:
+        if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
+            raise InvalidRequest(f"headers: gRPC cannot send {name!r}: {value!r}", "headers")
+    return pairs
+
+
 def infer_response(answer: Any) -> Response:
     """Return the response in a ModelInferResponse. Raise ServerError if it is not one of this project."""
+    if take := _places(*[output.name for output in answer.outputs]):
+        with contextlib.suppress(ValueError, IndexError):  # below is said what is wrong
+            return _usual_response(take(answer.raw_output_contents))
     pairs = zip(answer.outputs, answer.raw_output_contents)
     return read_response({output.name: _unpacked(output.datatype, raw) for output, raw in pairs})
+
+
+def _usual_response(contents: Any) -> Response:
+    """Return the response of one sequence without log probabilities, as nearly all are. Raise ValueError.
+
+    To read any outputs takes twice as long, and streams have many responses.
+    """
+    text, finish, num_input, num_output = contents
+    if not len(num_input) == len(num_output) == 4:
+        raise ValueError("not one number each")
+    numbers = int.from_bytes(num_input, "little"), int.from_bytes(num_output, "little")
+    return Response((_only_text(text),), (_only_text(finish),), *numbers)
+
+
+def _only_text(raw: bytes) -> str:
+    if len(raw) != 4 + int.from_bytes(raw[:4], "little"):
+        raise ValueError("not one text")
+    return raw[4:].decode()
+
+
+@functools.lru_cache(16)
+def _places(*names: str) -> Any:
+    """Return what takes the USUAL outputs from a list of these; None if these are others."""
+    return operator.itemgetter(*map(names.index, USUAL)) if set(names) == {*USUAL} else None
 
 
 def read_metadata(kind: MetadataKind, answer: Any) -> dict[str, Any]:
