@@ -72,8 +72,10 @@ class UnaryCall:
             if self._has_responded:
                 return
             self._has_responded = True
-            end(self._request, response)
-        self.on_end()
+            try:
+                end(self._request, response)
+            finally:
+                self.on_end()
 
 
 def _check_log_probs(outputs: set[str], options: TextOptions) -> None:
