@@ -204,7 +204,7 @@ def test_a_stop_under_load_drains_running_requests_and_refuses_new_ones(pace, tm
     with ready_serve(pace, tmp_path / "log") as server, concurrent.futures.ThreadPoolExecutor(32) as pool:
         whole = joined(generate_stream(server.server, "The server", **fields))
         streams = [pool.submit(generate_stream, server.server, "The server", **fields) for _ in range(20)]
-        plains = [pool.submit(plain, server.server, protocol, 400) for protocol in ("http", "grpc") * 6]
+        plains = [pool.submit(plain, server.server, "http", 400) for _ in range(12)]
         wait_for(lambda: scrape(server.server).value("llm_requests_running") == 32)
         server.server.process.send_signal(signal.SIGTERM)
         server.wait_not_ready(SECONDS)
