@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors as the text of a response, and back.
 
-A client, and ensemble_unary below 25.04, get an error of a stage as a text and a status that cannot be relied
-on: /generate_stream responds 400 to every error, and a BLS call gives INTERNAL. So the text decides.
+A client gets an error of a stage as a text and a status that cannot be relied on: /generate_stream responds
+400 to every error. So the text decides.
 errors.py writes it; this module reads it.
 """
 

@@ -23,7 +23,7 @@ class RequestError(EnsembleError):
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
-        self.field = field
+        self.field, self.problem = field, problem
 
 
 QUEUE_FULL = "Exceeds maximum queue size"  # Triton's own words, which clients look for
@@ -37,6 +37,7 @@ class Overloaded(EnsembleError):
 
     def __init__(self, load: str) -> None:
         super().__init__(f"{QUEUE_FULL}: {load}; try again later")
+        self.load = load
 
 
 class EngineError(EnsembleError):

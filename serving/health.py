@@ -18,14 +18,23 @@ from pathlib import Path
 
 from llm_ensemble.telemetry import names
 from llm_ensemble.telemetry.request_metrics import WATCHDOG
-from llm_ensemble_client.errors import ClientError, InvalidRequest, Overloaded, Unreachable
-from llm_ensemble_client.transports.http_wire import INFER, infer_answer, infer_body
+from llm_ensemble_client.errors import ClientError, InvalidRequest, Overloaded, ServerError, Unreachable
+from llm_ensemble_client.response import Response
+from llm_ensemble_client.transports.http_wire import (
+    INFER,
+    STREAM,
+    EventParser,
+    error_from_http,
+    infer_answer,
+    infer_body,
+)
 from serving.installation import STUB
 from serving.listening import Ports
 from serving.server_environment import ENGINE_STAGE
 
-# In the order of a unary request.
 STAGES = ("ensemble_unary", "preprocessing", ENGINE_STAGE, "postprocessing")
+# The two ways of a request, by their paths, and the stages on each.
+WAYS = {INFER: ("ensemble_unary", ENGINE_STAGE), STREAM: ("preprocessing", ENGINE_STAGE, "postprocessing")}
 # Successes only: requests that fail because a stub is dead are counted by Triton, too.
 SUCCESSES = re.compile(r'^nv_inference_request_success\{[^}]*model="(\w+)"[^}]*\} (\S+)$', re.MULTILINE)
 # Triton counts a request of the engine stage when it ends. Before that, tokens prove that the engine
@@ -118,19 +127,19 @@ class ProbeResult:
     message: str = ""
 
 
-def liveness_probe(ports: Ports, deadline_seconds: float, timeout_seconds: float) -> ProbeResult:
-    """Request one token through all stages.
+def liveness_probe(ports: Ports, way: str, deadline_seconds: float, timeout_seconds: float) -> ProbeResult:
+    """Request one token through the stages of a way.
 
     deadline_seconds: the request's deadline, by which the stages respond even without a token.
     timeout_seconds: how long to wait for the response.
     """
     fields = {"text_input": "a", "max_tokens": 1, "deadline_ms": int(deadline_seconds * 1000)}
-    body = json.dumps({"id": WATCHDOG, **json.loads(infer_body(fields))})
+    body = json.dumps({"id": WATCHDOG, **(json.loads(infer_body(fields)) if way == INFER else fields)})
     connection = http.client.HTTPConnection(ports.host, ports.http, timeout=timeout_seconds)
     try:
-        connection.request("POST", INFER, body, {"Content-Type": "application/json"})
+        connection.request("POST", way, body, {"Content-Type": "application/json"})
         answer = connection.getresponse()
-        response = infer_answer(answer.status, answer.read())
+        response = _response(way, answer.status, answer.read())
     except Overloaded as error:
         return ProbeResult(Outcome.NO_TOKEN, str(error))
     except InvalidRequest as error:  # a model that cannot take this prompt is not dead
@@ -142,3 +151,15 @@ def liveness_probe(ports: Ports, deadline_seconds: float, timeout_seconds: float
     finally:
         connection.close()
     return ProbeResult(Outcome.NO_TOKEN if "timeout" in response.finish_reasons else Outcome.SERVED)
+
+
+def _response(way: str, status: int, body: bytes) -> Response:
+    """Return the one response of a way. Raise ClientError."""
+    if way == INFER:
+        return infer_answer(status, body)
+    if status != 200:
+        raise error_from_http(status, body, streamed=True)
+    responses = EventParser().feed(body)
+    if len(responses) != 1:
+        raise ServerError(f"{len(responses)} responses to a request that does not stream")
+    return responses[0]

@@ -9,16 +9,15 @@ import sys
 from pathlib import Path
 
 from llm_ensemble.errors import SettingError
-from llm_ensemble.manifest import Manifest
-from llm_ensemble.settings import Settings
-from llm_ensemble.triton.forwarder import max_calls
 from serving.installation import Installation
 from serving.listening import Ports
 from serving.settings import ServerSettings
 
 DRAIN_SECONDS = 30  # Triton's default: how long requests in flight may take to end
 WITHOUT_GPU = ("--allow-gpu-metrics=false",)  # otherwise Triton logs that it cannot measure one
-MIN_THREADS = 32  # Triton's default for each model
+# A message of a stub wakes one of the idle threads that the Python backend has for its model, and the more
+# there are, the colder it is. None of them waits for anything long.
+THREADS = 8
 
 # Model control, shared memory, trace and logging change the server for all its clients, and Triton offers
 # them on the ports that serve requests. It can turn none of them off, only require a header.
@@ -54,6 +53,7 @@ def command(installation: Installation, backends: Path, repository: Path, ports:
         f"--backend-directory={backends}",
         # The committed config.pbtxt are complete; completing them would start each stage twice.
         "--disable-auto-complete-config",
+        f"--backend-config=python,thread-pool-size={THREADS}",
         *ports.options,
         f"--exit-timeout-secs={DRAIN_SECONDS}",
     ]
@@ -62,15 +62,6 @@ def command(installation: Installation, backends: Path, repository: Path, ports:
 def region_option(prefix: str) -> str:
     """Return the option that starts the name of every shared memory file of the stages with `prefix`."""
     return f"--backend-config=python,shm-region-prefix-name={prefix}"
-
-
-def thread_pool_option(manifest: Manifest, settings: Settings) -> str:
-    """Return the option for one thread a unary request: each holds a thread while it waits for its response.
-
-    With Triton's default of 32 no more than 32 unary requests ran at a time (seen).
-    """
-    most = max_calls(manifest.limits.max_batch_size, settings.max_waiting, settings.engine.instances)
-    return f"--backend-config=python,thread-pool-size={max(MIN_THREADS, most)}"
 
 
 def admin_options(settings: ServerSettings) -> list[str]:

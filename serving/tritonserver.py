@@ -44,7 +44,6 @@ from serving.server_options import (
     command,
     gpu_options,
     region_option,
-    thread_pool_option,
     trace_options,
     with_stack_limit,
 )
@@ -92,7 +91,6 @@ def running(
         server_settings = read(ServerSettings, os.environ)
         python = find_engine_python(engine_kind(manifest.engine), server_settings)
         options = [
-            thread_pool_option(manifest, settings),
             *admin_options(server_settings),
             *trace_options(server_settings),
             *gpu_options(server_settings),

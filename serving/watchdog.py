@@ -3,19 +3,21 @@
 
 tritonserver 2.51.0 says that it is ready in either case; 26.07 notices stubs that died, but not those that
 hang. A stub that died is noticed within half a second. A stage that hangs is found by its counters, and where
-these stand still, by a request for one token through all stages.
+these stand still, by a request for one token through them.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from serving.health import (
     ENGINE_STAGE,
     STAGES,
+    WAYS,
     Counters,
     Outcome,
     ProbeResult,
@@ -61,16 +63,20 @@ class Watchdog:
             self._progress.update(read_counters(self._ports))
             self._verdict = self._progress.verdict()
             pause = interval
-            if self._progress.is_stalled(interval) and not self._verdict:
-                pause = self._probe(interval)
+            ways = self._progress.stalled_ways(interval)
+            if ways and not self._verdict:
+                pause = self._probe(ways, interval)
 
-    def _probe(self, interval: float) -> float:
-        """Probe the server; return the seconds until the next check."""
+    def _probe(self, ways: Sequence[str], interval: float) -> float:
+        """Probe ways through the server, at once; return the seconds until the next check."""
         started = time.monotonic()
         # The probe's deadline is before its timeout: stages that do not hang respond by then.
-        result = liveness_probe(self._ports, self._hang_seconds / 4, self._hang_seconds / 3)
-        self._progress.record(result)
-        if result.outcome is not Outcome.SERVED:
+        deadline, timeout = self._hang_seconds / 4, self._hang_seconds / 3
+        with concurrent.futures.ThreadPoolExecutor(len(WAYS)) as threads:
+            results = list(threads.map(lambda way: liveness_probe(self._ports, way, deadline, timeout), ways))
+        for way, result in zip(ways, results):
+            self._progress.record(way, result)
+        if any(result.outcome is not Outcome.SERVED for result in results):
             return RETRY_SECONDS
         cost = time.monotonic() - started
         return max(interval, min(cost * PROBE_PAUSE_FACTOR, self._hang_seconds / 2))
@@ -103,12 +109,14 @@ class Progress:
             self._stalled[stage] = 0.0 if changed else self._stalled[stage] + passed
             before.update(seen)
 
-    def is_stalled(self, seconds: float) -> bool:
-        """Return whether a stage has made no progress for this long."""
-        return max(self._stalled.values()) >= seconds
+    def stalled_ways(self, seconds: float) -> list[str]:
+        """Return the ways on which a stage has made no progress for this long."""
+        return [
+            way for way, stages in WAYS.items() if max(self._stalled[stage] for stage in stages) >= seconds
+        ]
 
-    def record(self, result: ProbeResult) -> None:
-        """Take the result of a probe through all stages.
+    def record(self, way: str, result: ProbeResult) -> None:
+        """Take the result of a probe through the stages of a way.
 
         An error proves nothing, not even that of a stage that is "not healthy": Triton says so of any whose
         stub was not scheduled for a second.
@@ -117,7 +125,7 @@ class Progress:
         if result.outcome in (Outcome.FAILED, Outcome.NO_RESPONSE):
             return
         engine = 0.0 if result.outcome is Outcome.SERVED else self._stalled[ENGINE_STAGE]
-        self._stalled = {**dict.fromkeys(STAGES, 0.0), ENGINE_STAGE: engine}
+        self._stalled |= {**dict.fromkeys(WAYS[way], 0.0), ENGINE_STAGE: engine}
         if result.outcome is Outcome.SERVED and result.message and not self._warned:
             self._warned = True
             sys.stderr.write(

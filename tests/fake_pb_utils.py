@@ -82,11 +82,9 @@ class ResponseSender:
 class Request:
     """What the stub hands to execute. Bytes for a text are what HTTP brought: reading it decodes them."""
 
-    def __init__(
-        self, tensors, parameters=None, cancelled=False, request_id="", correlation_id=0, outputs=None
-    ):
+    def __init__(self, tensors, parameters=None, cancelled=False, request_id="", outputs=None):
         self._tensors, self._parameters, self.cancelled = tensors, parameters, cancelled
-        self._request_id, self._correlation_id = request_id, correlation_id
+        self._request_id = request_id
         self._outputs = outputs or {"text_output", "finish_reason"}
         self._sender = ResponseSender()
 
@@ -108,35 +106,8 @@ class Request:
     def request_id(self):
         return self._request_id.decode() if isinstance(self._request_id, bytes) else self._request_id
 
-    def correlation_id(self):
-        return self._correlation_id
-
     def requested_output_names(self):
         return self._outputs
-
-
-class InferenceRequest:
-    """A BLS call; `calls` keeps them for the test to look at, `answers` are given by the next ones."""
-
-    calls: list["InferenceRequest"] = []
-    answers: list[list[InferenceResponse]] = []
-
-    def __init__(
-        self,
-        model_name,
-        requested_output_names,
-        inputs,
-        request_id="",
-        correlation_id=0,
-    ):
-        assert isinstance(requested_output_names, list), "the stub takes a list and nothing like one"
-        self.model_name, self.requested_output_names = model_name, requested_output_names
-        self.tensors, self.request_id, self.correlation_id = inputs, request_id, correlation_id
-
-    def exec(self, decoupled=False):
-        assert decoupled, "tensorrt_llm and ensemble are decoupled: exec needs decoupled=True"
-        InferenceRequest.calls.append(self)
-        return iter(InferenceRequest.answers.pop(0) if InferenceRequest.answers else ())
 
 
 class Metric:

@@ -21,6 +21,7 @@ from pathlib import Path
 import tritonclient.grpc.aio as grpcclient
 from tritonclient.utils import InferenceServerException
 
+from llm_ensemble_client.transports.http_wire import infer_body, stream_body
 from tests.asking import tensors
 from tests.processes import resident_by_stage
 from tests.server.conftest import tapped_server
@@ -36,6 +37,7 @@ class Soak:
     def __init__(self, tapped, requests, at_once, seed=0):
         self.tapped, self.requests, self.at_once = tapped, requests, at_once
         self.ends = collections.Counter()
+        self._kinds = [self._grpc_stream, self._grpc_unary, self._http_stream, self._http_unary]
         self._draw = random.Random(seed)
         self._memory = []
 
@@ -56,7 +58,7 @@ class Soak:
     async def _work(self, numbers):
         for number in numbers:
             disconnects_after = self._draw.random() * 0.05 if self._draw.random() < 1 / 3 else None
-            send = self._draw.choice([self._grpc_stream, self._grpc_unary, self._http_stream])
+            send = self._draw.choice(self._kinds)
             request = asyncio.create_task(send(self._fields(number)))
             if disconnects_after is not None:
                 await asyncio.wait([request], timeout=disconnects_after)
@@ -112,20 +114,29 @@ class Soak:
             return "refused" if "max_tokens: got 0" in error.message() else error.message()
         return self._reason(result.as_numpy("finish_reason").tolist())
 
-    async def _http_stream(self, fields):
+    async def _http_unary(self, fields):
+        answer = await self._http("ensemble_unary/infer", infer_body(fields))
+        if "max_tokens: got 0" in answer:
+            return "refused"
+        outputs = json.loads(answer.rpartition("\r\n")[2]).get("outputs", [])
+        named = [output["data"] for output in outputs if output["name"] == "finish_reason"]
+        return self._reason(named[0] if named else [answer])
+
+    async def _http(self, path, body):
+        """Return the whole answer of a connection of its own; it is dropped when the task is cancelled."""
         ports = self.tapped.server.ports
-        body = json.dumps({**fields, "stream": True}).encode()
-        head = (
-            f"POST /v2/models/ensemble/generate_stream HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
-        )
+        head = f"POST /v2/models/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
         reader, writer = await asyncio.open_connection(ports.host, ports.http)
         try:
             writer.write(head.encode() + b"Connection: close\r\n\r\n" + body)
-            text = (await reader.read()).decode()
+            return (await reader.read()).decode()
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
+
+    async def _http_stream(self, fields):
+        text = await self._http("ensemble/generate_stream", stream_body(fields))
         if "max_tokens: got 0" in text:
             return "refused"
         events = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]

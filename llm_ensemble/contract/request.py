@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The records that travel between the three stages of the ensemble, and their one encoding.
+"""The records that travel between the stages, and their one encoding.
 
 Preprocessing sends prompt_ids and one Request, the engine stage answers with Pulses: through Triton, as
 msgpack in a UINT8 tensor. numpy holds it without making an object of every string, which a BYTES tensor
-would, and a field added here changes no config.pbtxt. Chunks go beside Triton (ipc/chunks.py).
+would, and a field added here changes no config.pbtxt. Chunks (ipc/chunks.py) and Submissions
+(ipc/submissions.py) go beside Triton.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llm_ensemble.contract.sampling import Sampling
+from llm_ensemble.errors import Overloaded, RequestError
 
 Wire = npt.NDArray[np.uint8]  # shape [1, n]: a batch of one record of n bytes
 
@@ -59,18 +61,53 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     top_log_probs: list[float] = []
 
 
+class Refusal(msgspec.Struct, frozen=True, array_like=True):
+    """Why a submission was rejected: a RequestError of this field, or Overloaded, which has none."""
+
+    field: str
+    text: str
+
+    @classmethod
+    def of(cls, error: RequestError | Overloaded) -> Refusal:
+        """Return the refusal that says the same."""
+        if isinstance(error, RequestError):
+            return cls(error.field, error.problem)
+        return cls("", error.load)
+
+    @property
+    def error(self) -> RequestError | Overloaded:
+        """The error that it stands for."""
+        return RequestError(self.field, self.text) if self.field else Overloaded(self.text)
+
+
 class Chunk(msgspec.Struct, frozen=True, array_like=True):
     """New tokens of a stream since the chunk before.
 
     stream: the StreamId, as a plain integer: msgspec encodes and decodes those ten times as fast. parts: at
     most one a sequence; none in a chunk that only says that the stream is alive. last: no chunk follows.
-    error: why the engine gave up the stream; that chunk is the last.
+    error: why the engine gave up the stream; that chunk is the last. refusal: why a submission became no
+    stream; that chunk is the only one.
     """
 
     stream: int
     parts: list[Part]
     last: bool = False
     error: str = ""
+    refusal: Refusal | None = None
+
+
+class Submission(msgspec.Struct, frozen=True, array_like=True):
+    """A request of ensemble_unary to the engine stage.
+
+    stream: the StreamId. owner: the instance of ensemble_unary, which gets the chunks. label: the request id
+    of the client, for the log.
+    """
+
+    stream: int
+    owner: int
+    input_ids: list[int]
+    request: Request
+    label: str = ""
 
 
 class Pulse(msgspec.Struct, frozen=True, array_like=True):

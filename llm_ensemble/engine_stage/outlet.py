@@ -11,8 +11,8 @@ from llm_ensemble.contract.request import Pulse
 class Outlet(Protocol):
     """The engine stage's request at Triton."""
 
-    def pulse(self, pulse: Pulse, *, last: bool = False) -> None:
-        """Let Triton ask postprocessing for the stream. last: the request ends with it."""
+    def pulse(self, pulse: Pulse) -> None:
+        """Let Triton ask postprocessing for the stream."""
 
     def end(self, error: str = "") -> None:
         """End the request: no pulse follows. error: why, if postprocessing could not be told."""

@@ -10,12 +10,13 @@ import threading
 import time
 from collections.abc import Callable
 
-from llm_ensemble.contract.request import Chunk, Request
+from llm_ensemble.contract.request import Chunk, Refusal, Request, Submission
 from llm_ensemble.contract.stream_id import StreamId
 from llm_ensemble.engine_stage.outlet import Outlet
 from llm_ensemble.engine_stage.pacing import Pacing, min_seconds
 from llm_ensemble.engine_stage.stream import SendChunk, Stream
 from llm_ensemble.engines.protocol import Engine, GenerationRequest, Tokens
+from llm_ensemble.errors import EngineError, Overloaded, RequestError
 from llm_ensemble.telemetry.engine_metrics import EngineReport
 from llm_ensemble.telemetry.metrics import Metrics, Unseen
 
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.05  # between two looks at the streams
 CLOSE_SECONDS = 10
+DRAIN_SECONDS = 30  # as long as tritonserver itself waits for its requests
 EARLY_SECONDS = 0.005  # the last chunk is sent this much before the deadline, by which it must have arrived
 
 
@@ -56,30 +58,43 @@ class EngineStage:
         for thread in self._threads:
             thread.start()
 
-    def generate(
-        self,
-        input_ids: list[int],
-        request: Request,
-        outlet: Outlet,
-        *,
-        stream_id: StreamId | None = None,
-        label: str = "",
-    ) -> None:
+    def generate(self, input_ids: list[int], request: Request, outlet: Outlet, *, label: str = "") -> None:
         """Start a stream, whose pulses and end go to `outlet`; its chunks go where it is claimed from.
 
-        stream_id: that of a request from ensemble_unary. None, or an id in use, which a client can cause by
-        its sequence_id, assigns a new one. label: the request id of the client, for the log. Raises
-        RequestError, Overloaded or EngineError, before any pulse, if the engine rejects the request.
+        label: the request id of the client, for the log. Raises RequestError, Overloaded or EngineError,
+        before any pulse, if the engine rejects the request.
         """
-        if not stream_id or stream_id in self._streams:
-            stream_id = next(self._ids)
-        stream = self._streams[stream_id] = Stream(stream_id, request, outlet, self._pacing, self._instance)
+        stream = Stream(next(self._ids), request, outlet, self._pacing, self._instance)
+        self._start(stream, input_ids, request, label)
+
+    def submit(self, submission: Submission, send: SendChunk) -> None:
+        """Start a stream of ensemble_unary, whose chunks `send` takes.
+
+        If it cannot start, a last chunk says why. Raises EngineError if that cannot be sent.
+        """
+        request, refused = submission.request, functools.partial(Chunk, submission.stream, [], last=True)
+        try:
+            stream_id = StreamId(submission.stream)
+            if stream_id in self._streams:
+                raise EngineError(f"stream {stream_id} began before")
+            stream = Stream(stream_id, request, None, self._pacing, self._instance)
+            stream.claim(send)
+            self._start(stream, submission.input_ids, request, submission.label)
+        except (RequestError, Overloaded) as error:
+            send(refused(refusal=Refusal.of(error)))
+        except Exception as error:
+            if not isinstance(error, EngineError):
+                log.exception("stream %d could not be started", submission.stream)
+            send(refused(error=str(error) or type(error).__name__))
+
+    def _start(self, stream: Stream, input_ids: list[int], request: Request, label: str) -> None:
+        self._streams[stream.id] = stream
         on_scheduled = self._report.on_arrival(len(input_ids))
         generation = GenerationRequest(
-            stream_id,
+            stream.id,
             input_ids,
             request.sampling,
-            label or f"#{stream_id}",
+            label or f"#{stream.id}",
             on_scheduled,
             may_wait=math.isinf(min_seconds(request.text)),
         )
@@ -87,8 +102,8 @@ class EngineStage:
             self._engine.submit(generation, functools.partial(self._on_tokens, stream))
             stream.open()
         except BaseException:
-            self._streams.pop(stream_id, None)
-            self._engine.abort(stream_id)
+            self._streams.pop(stream.id, None)
+            self._engine.abort(stream.id)
             raise
 
     def claim(self, stream_id: int, send: SendChunk) -> None:
@@ -112,11 +127,21 @@ class EngineStage:
         return len(self._streams)
 
     def close(self) -> None:
-        """End every stream and close the engine."""
+        """End every stream and close the engine; before that let those of ensemble_unary end.
+
+        All others have a request at Triton, which calls this when they have ended.
+        """
+        latest = time.monotonic() + DRAIN_SECONDS
+        while self._has_unary and not self._engine.failed and time.monotonic() < latest:
+            time.sleep(TICK_SECONDS)
         self._engine.close()
         self._closed.set()
         for thread in self._threads:
             thread.join()
+
+    @property
+    def _has_unary(self) -> bool:
+        return any(stream.id.is_unary for stream in [*self._streams.values()])
 
     def _on_tokens(self, stream: Stream, tokens: Tokens) -> None:
         self._report.on_tokens(len(tokens.token_ids))

@@ -31,12 +31,13 @@ CLAIM_SECONDS = 30
 class Stream:
     """Gathers tokens and sends them in chunks to the instance of postprocessing that claims the stream.
 
-    Thread-safe. engine: this instance of the engine stage. is_over: the engine's tokens are complete.
-    is_closed: the last chunk is sent, and Triton's request ended.
+    Thread-safe. outlet: None for a stream of ensemble_unary, which has no request of Triton's here. engine:
+    this instance of the engine stage. is_over: the engine's tokens are complete. is_closed: the last chunk is
+    sent, and Triton's request ended.
     """
 
     def __init__(
-        self, stream_id: StreamId, request: Request, outlet: Outlet, pacing: Pacing, engine: int = 0
+        self, stream_id: StreamId, request: Request, outlet: Outlet | None, pacing: Pacing, engine: int = 0
     ) -> None:
         self.id = stream_id
         self.deadline = request.deadline
@@ -60,10 +61,10 @@ class Stream:
     def open(self) -> None:
         """Send the first pulse; raises what Triton raises. To be called once.
 
-        It is the only one of a unary request: ensemble_unary checks for a client disconnect by itself.
+        A stream without an outlet has none: ensemble_unary has claimed it, and looks for its client.
         """
-        self._pulse(self._text, last=self.id.is_unary)
-        if not self.id.is_unary:  # streams that begin together must not pulse together
+        if self._outlet:  # streams that begin together must not pulse together
+            self._pulse(self._outlet, self._text)
             self._pulse_at = time.monotonic() + PULSE_SECONDS * random.uniform(0.5, 1)
 
     @property
@@ -114,15 +115,15 @@ class Stream:
 
     def pulse_if_due(self) -> None:
         """Send a pulse if it is time for one."""
-        if time.monotonic() >= self._pulse_at:
+        if self._outlet and time.monotonic() >= self._pulse_at:
             self._pulse_at = time.monotonic() + PULSE_SECONDS
-            self._pulse(None)
+            self._pulse(self._outlet, None)
 
-    def _pulse(self, text: TextOptions | None, *, last: bool = False) -> None:
+    def _pulse(self, outlet: Outlet, text: TextOptions | None) -> None:
         pulse = Pulse(self._wire_id, self._engine, text)
         with self._outlet_lock:
             if not self.is_closed:
-                self._pacing.measure(lambda: self._outlet.pulse(pulse, last=last))
+                self._pacing.measure(lambda: outlet.pulse(pulse))
 
     def _gather(self, tokens: Tokens) -> None:
         gathered = self._gathered.get(tokens.index)
@@ -166,7 +167,7 @@ class Stream:
     def _close(self, error: str = "") -> None:
         with self._outlet_lock:
             self.is_closed = True
-            if not self.id.is_unary:
+            if self._outlet:
                 self._outlet.end(error)
 
 

@@ -30,7 +30,8 @@ class Claim(msgspec.Struct, frozen=True, array_like=True):
     owner: int
 
 
-def _postprocessing(instance: int) -> str:
+def postprocessing(instance: int) -> str:
+    """Return the name of an instance of postprocessing, as an owner of streams."""
     return f"postprocessing.{instance}"
 
 
@@ -39,16 +40,16 @@ def _claims(instance: int) -> str:
 
 
 class ChunkSender:
-    """The engine stage's side: sends chunks to the instances of postprocessing."""
+    """The engine stage's side: sends chunks to the instances of postprocessing, or of ensemble_unary."""
 
     def __init__(self) -> None:
-        self._send: dict[int, Callable[[Chunk], None]] = {}
+        self._send: dict[str, Callable[[Chunk], None]] = {}
         self._encoder = msgspec.msgpack.Encoder()
 
-    def to(self, owner: int) -> Callable[[Chunk], None]:
+    def to(self, owner: str) -> Callable[[Chunk], None]:
         """Return what sends a chunk to an instance, the same each time; it raises EngineError."""
         if owner not in self._send:
-            sender = Sender(_postprocessing(owner))
+            sender = Sender(owner)
             self._send[owner] = lambda chunk: sender.send(self._encoder.encode(chunk))
         return self._send[owner]
 
@@ -59,7 +60,7 @@ def receive_claims(instance: int, on_claim: Callable[[int, Callable[[Chunk], Non
 
     def take(message: bytes) -> None:
         claim = decoder.decode(message)
-        on_claim(claim.stream, chunks.to(claim.owner))
+        on_claim(claim.stream, chunks.to(postprocessing(claim.owner)))
 
     return Mailbox(_claims(instance), take)
 
@@ -77,15 +78,15 @@ class ClaimSender:
 
 
 class ChunkReceiver(Messages[Chunk]):
-    """Calls `on_chunk` with the chunks for this instance, from a thread an engine, a stream's in their order.
+    """Calls `on_chunk` with the chunks for this owner, from a thread an engine, a stream's in their order.
 
     Chunks of one stream that came while others were worked on become one: a server that lags behind responds
     less often, and not later and later.
     """
 
-    def __init__(self, instance: int, on_chunk: Callable[[Chunk], None]) -> None:
+    def __init__(self, owner: str, on_chunk: Callable[[Chunk], None]) -> None:
         self._decoder = msgspec.msgpack.Decoder(Chunk)
-        super().__init__(_postprocessing(instance), on_chunk)
+        super().__init__(owner, on_chunk)
 
     def _from(self, connection: Connection) -> Iterator[Chunk]:
         waiting: dict[int, Chunk] = {}  # by stream, the longest waiting first
@@ -133,7 +134,7 @@ def merged(first: Chunk, second: Chunk) -> Chunk:
     for part in second.parts:
         had = parts.get(part.index)
         parts[part.index] = joined(had, part) if had else part
-    return Chunk(first.stream, [*parts.values()], second.last, second.error)
+    return Chunk(first.stream, [*parts.values()], second.last, second.error, second.refusal)
 
 
 def joined(first: Part, second: Part) -> Part:

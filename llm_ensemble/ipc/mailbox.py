@@ -91,6 +91,7 @@ class Sender:
     def __init__(self, owner: str) -> None:
         self._owner = owner
         self._connection: Connection | None = None
+        self._is_lost = False
         self._lock = threading.Lock()
 
     def send(self, message: bytes) -> None:
@@ -99,7 +100,19 @@ class Sender:
             try:
                 if self._connection is None:
                     self._connection = Client(address(self._owner), "AF_UNIX")
+                    self._is_lost = False
                 self._connection.send_bytes(message)
             except OSError as error:
-                self._connection = None
+                self._connection, self._is_lost = None, True
                 raise EngineError(f"{self._owner} takes no messages: {error}") from error
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the process of the mailbox is gone, as far as messages to it were sent."""
+        with self._lock:
+            if self._connection is None:
+                return self._is_lost
+            try:
+                return self._connection.poll()  # nothing ever comes back but the end
+            except OSError:
+                return True

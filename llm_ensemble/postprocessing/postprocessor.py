@@ -65,20 +65,17 @@ class Reply(Protocol):
 class Postprocessor:
     """The open streams. Several threads may use it, but one stream's chunks come from one thread.
 
-    abort: aborts a stream in the engine stage. send_unary: takes the response of a stream that ensemble_unary
-    forwarded. report: starts the report on a request.
+    abort: aborts a stream in the engine stage. report: starts the report on a request.
     """
 
     def __init__(
         self,
         tokenizer: Tokenizer,
         abort: Callable[[StreamId], None],
-        send_unary: Callable[[StreamId, Text], None],
         report: Callable[[TextOptions], Report] = lambda options: NullReport(),
     ) -> None:
         self._tokenizer = tokenizer
         self._abort = abort
-        self._send_unary = send_unary
         self._report = report
         self._streams: dict[int, Completion] = {}
 
@@ -122,9 +119,6 @@ class Postprocessor:
         try:
             text, finishes = completion.advance(chunk)
             is_over = chunk.last or all(finishes)
-            if text and completion.id.is_unary:
-                self._send_unary(completion.id, text)
-                text = None
             if text or is_over:
                 completion.reply.send(text, last=is_over)
         except Exception as error:
@@ -134,8 +128,19 @@ class Postprocessor:
             if is_over:
                 self._end(completion, finishes, abort=not chunk.last)
 
+    def fail(self, stream_id: StreamId, error: Exception) -> None:
+        """End a stream with an error, in any thread. No-op if it has ended."""
+        if completion := self._streams.get(stream_id):
+            completion.reply.fail(error)
+            self._end(completion, ["error"], abort=True)
+
+    def forget(self, stream_id: StreamId) -> None:
+        """Drop a stream that was rejected: it is neither answered nor counted here."""
+        self._streams.pop(stream_id, None)
+
     def _end(self, completion: Completion, finishes: list[str], *, abort: bool) -> None:
-        del self._streams[completion.id]
+        if self._streams.pop(completion.id, None) is None:
+            return
         completion.report.on_finish(finishes, completion.name or f"#{completion.id}")
         if abort:
             self._abort(completion.id)

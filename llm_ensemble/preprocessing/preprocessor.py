@@ -14,10 +14,11 @@ from llm_ensemble.contract.request import Request, TextOptions
 from llm_ensemble.contract.request_fields import RequestFields
 from llm_ensemble.contract.sampling import Sampling, read_sampling
 from llm_ensemble.errors import EngineDirectoryError, EnsembleError, RequestError
-from llm_ensemble.manifest import TOKENIZER, Manifest
-from llm_ensemble.preprocessing.chat import ChatTemplate
+from llm_ensemble.manifest import TOKENIZER, Manifest, read_manifest
+from llm_ensemble.preprocessing.chat import ChatTemplate, load_chat_template
 from llm_ensemble.preprocessing.prompt_text import prompt_ids, prompt_text, special_tokens
 from llm_ensemble.preprocessing.special_tokens import PromptTokenizer
+from llm_ensemble.settings import Settings
 
 MIN_CHARACTERS = 100_000  # so many are always tokenized; they take some hundredths of a second
 Prepared = tuple[list[int], Request]  # the prompt's token ids, and all else
@@ -31,6 +32,13 @@ def load_tokenizer(engine_dir: Path) -> Tokenizer:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises bare Exception, for a missing file too
         raise EngineDirectoryError(f"{path} cannot be loaded ({error}): build the engine again") from error
+
+
+def load_preprocessor(settings: Settings, tokenizer: Tokenizer) -> Preprocessor:
+    """Return the preprocessor for the engine directory of the settings."""
+    folder = settings.engine_dir
+    chat = load_chat_template(folder)
+    return Preprocessor(tokenizer, read_manifest(folder), chat, settings.deadline_ms, settings.log_text)
 
 
 class Preprocessor:

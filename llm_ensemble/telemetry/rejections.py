@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rejections: requests that got an error instead of being served. They are counted, with a log line a second.
 
-Each stage counts its own; ensemble_unary does not count again what the ensemble has rejected.
+Each stage counts its own.
 """
 
 from __future__ import annotations
@@ -20,14 +20,11 @@ REJECTED = (names.REJECTED, "Requests that were rejected, by why: invalid, or ov
 
 
 class Rejections:
-    """The rejections of one stage. Thread-safe.
+    """The rejections of one stage. Thread-safe."""
 
-    failures: whether requests that failed are counted here; not where a later stage has done so.
-    """
-
-    def __init__(self, metrics: Metrics, log_format: str, failures: bool = True) -> None:
+    def __init__(self, metrics: Metrics, log_format: str) -> None:
         self._rejected = {reason: metrics.counter(*REJECTED, reason=reason) for reason in REASONS}
-        self._failed = metrics.counter(*REQUESTS, finish_reason="error") if failures else None
+        self._failed = metrics.counter(*REQUESTS, finish_reason="error")
         self._write_line = line_writer(log_format)
         self._lock = threading.Lock()
         self._unlogged = dict.fromkeys(REASONS, 0)
@@ -38,8 +35,7 @@ class Rejections:
         """Count an error that a request got. name: the request id of the client."""
         reason = reason_of(error)
         if not reason:
-            if self._failed:
-                self._failed.add()
+            self._failed.add()
             return
         self._rejected[reason].add()
         with self._lock:

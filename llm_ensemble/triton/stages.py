@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Triton's side of the stages: tensors to values and back, and one place that makes error responses.
 
-Only this module, byte_tensors.py, streams.py and unary_stage.py import pb_utils. Seen on tritonserver 2.51.0:
+Only this module, byte_tensors.py and streams.py import pb_utils. Seen on tritonserver 2.51.0:
 BYTES tensors arrive as object arrays of bytes, parameters as a JSON text.
 """
 
@@ -20,10 +20,7 @@ import triton_python_backend_utils as pb_utils
 from llm_ensemble.contract.fields import UNSERVED, check_field, check_unserved, refuse_unknown
 from llm_ensemble.contract.request import Request, request_from_wire, to_wire
 from llm_ensemble.contract.request_fields import RequestFields, request_fields
-from llm_ensemble.contract.stream_id import StreamId
 from llm_ensemble.errors import INTERNAL_ERROR, EngineError, Overloaded, RequestError
-from llm_ensemble.postprocessing.outputs import outputs
-from llm_ensemble.postprocessing.postprocessor import Text
 from llm_ensemble.preprocessing.preprocessor import Prepared
 from llm_ensemble.triton.byte_tensors import read_array
 
@@ -150,12 +147,6 @@ def read_engine_request(request: Any) -> tuple[list[int], Request]:
     return tensors["prompt_ids"][0].tolist(), request_from_wire(tensors["request"])
 
 
-def stream_identity(request: Any) -> dict[str, Any]:
-    """Return the keyword arguments of EngineStage.generate that name the stream."""
-    stream_id = StreamId.from_correlation_id(str(request.correlation_id()))
-    return {"stream_id": stream_id, "label": request_id(request)}
-
-
 def instance_number(args: dict[str, str]) -> int:
     """Return the number of this instance of a model. Triton names them tensorrt_llm_0_0, tensorrt_llm_0_1."""
     return int(args["model_instance_name"].rpartition("_")[2])
@@ -195,12 +186,6 @@ def require_no_queue(args: dict[str, str]) -> None:
     """Raise EngineError for a config that hides client disconnects: a queue drops what is cancelled."""
     if "dynamic_batching" in json.loads(args["model_config"]):
         raise EngineError(f"{args['model_name']}/config.pbtxt must have no dynamic_batching")
-
-
-def text_response(text: Text) -> Any:
-    """Return a Text as a response of the ensemble."""
-    tensors = [pb_utils.Tensor(name, array) for name, array in outputs(text).items()]
-    return pb_utils.InferenceResponse(output_tensors=tensors)
 
 
 LAST_WORDS_SECONDS = 1.0  # for responses and log lines on their way out

@@ -26,10 +26,9 @@ class StreamOutlet:
     def __init__(self, request: Any) -> None:
         self._sender = request.get_response_sender()
 
-    def pulse(self, pulse: Pulse, *, last: bool = False) -> None:
+    def pulse(self, pulse: Pulse) -> None:
         """Send a pulse to postprocessing."""
-        response = pb_utils.InferenceResponse(output_tensors=[byte_tensor("pulse", to_wire(pulse))])
-        self._sender.send(response, flags=FINAL if last else 0)
+        self._sender.send(pb_utils.InferenceResponse(output_tensors=[byte_tensor("pulse", to_wire(pulse))]))
 
     def end(self, error: str = "") -> None:
         """End the request."""

@@ -78,7 +78,7 @@ def engine_state(model):
 STATES = {
     "tensorrt_llm": engine_state,
     "postprocessing": lambda model: {"open": model._postprocessor.open},
-    "ensemble_unary": lambda model: {"open": model._forwarder.open},
+    "ensemble_unary": lambda model: {"open": model._calls.open},
 }
 
 

@@ -1,34 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Triton's adapter to llm_ensemble.triton.forwarder: the ensemble for clients that know plain infer alone."""
+"""Triton's adapter to llm_ensemble.triton.unary_calls: the ensemble for clients that know no streams."""
 
 from llm_ensemble.engines.kinds import read_served
-from llm_ensemble.ipc.aborts import AbortSender
-from llm_ensemble.ipc.unary_results import UnaryResults
+from llm_ensemble.preprocessing.preprocessor import load_preprocessor, load_tokenizer
 from llm_ensemble.telemetry.metrics import Metrics
 from llm_ensemble.telemetry.rejections import Rejections
-from llm_ensemble.triton import stages
-from llm_ensemble.triton.forwarder import Forwarder, max_calls
+from llm_ensemble.telemetry.request_metrics import RequestReports
+from llm_ensemble.triton import stages, streams
+from llm_ensemble.triton.unary_calls import UnaryCalls
 from llm_ensemble.triton.unary_stage import UnaryCall
 
 
 class TritonPythonModel:
-    """execute returns at once; each request is answered by its own thread."""
+    """execute returns at once; each request is answered when its last chunk has come."""
 
     def initialize(self, args):
         stages.start_log()
-        settings, manifest = read_served()
-        limits, instances = manifest.limits, settings.engine.instances
-        self._results = UnaryResults()
-        limit = max_calls(limits.max_batch_size, settings.max_waiting, instances)
+        settings, _ = read_served()
+        instance, engines = stages.instance_number(args), settings.engine.instances
         self._metrics = Metrics(stages.metric_family)
-        self._rejections = Rejections(self._metrics, settings.log_format, failures=False)
+        self._rejections = Rejections(self._metrics, settings.log_format)
+        reports = RequestReports(self._metrics, settings.log_format, settings.log_text)
         self._metrics.start()
-        self._forwarder = Forwarder(limit, AbortSender(instances).abort)
+        tokenizer = load_tokenizer(settings.engine_dir)
+        self._preprocessor = load_preprocessor(settings, tokenizer)
+        self._calls = UnaryCalls(instance, engines, tokenizer, reports.begin)
 
     def execute(self, requests):
         for request in requests:
-            self._forwarder.forward(UnaryCall(request, self._results, self._rejections.add))
+            call = UnaryCall(request, self._rejections.add)
+            try:
+                self._calls.start(call, *call.prepare(self._preprocessor))
+            except Exception as error:
+                call.reject(error)
 
     def finalize(self):
-        self._forwarder.close()
+        self._calls.close()
         self._metrics.close()
+        streams.forget_tensors()

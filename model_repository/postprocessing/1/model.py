@@ -3,8 +3,7 @@
 
 from llm_ensemble.engines.kinds import read_served
 from llm_ensemble.ipc.aborts import AbortSender
-from llm_ensemble.ipc.chunks import ChunkReceiver, ClaimSender
-from llm_ensemble.ipc.unary_results import UnaryResultSender
+from llm_ensemble.ipc.chunks import ChunkReceiver, ClaimSender, postprocessing
 from llm_ensemble.postprocessing.postprocessor import Postprocessor
 from llm_ensemble.preprocessing.preprocessor import load_tokenizer
 from llm_ensemble.telemetry.metrics import Metrics
@@ -25,9 +24,9 @@ class TritonPythonModel:
         self._metrics = Metrics(stages.metric_family)
         reports = RequestReports(self._metrics, settings.log_format, settings.log_text)
         self._metrics.start()
-        self._postprocessor = Postprocessor(tokenizer, aborts.abort, UnaryResultSender().send, reports.begin)
+        self._postprocessor = Postprocessor(tokenizer, aborts.abort, reports.begin)
         self._pulses = streams.Pulses(self._postprocessor.begin, claims.claim, aborts.abort)
-        self._chunks = ChunkReceiver(instance, self._postprocessor.add)
+        self._chunks = ChunkReceiver(postprocessing(instance), self._postprocessor.add)
 
     def execute(self, requests):
         for request in requests:

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Triton's adapter to the preprocessor: raw fields in, token ids and one record out."""
 
-from llm_ensemble.manifest import read_manifest
-from llm_ensemble.preprocessing.chat import load_chat_template
-from llm_ensemble.preprocessing.preprocessor import Preprocessor, load_tokenizer
+from llm_ensemble.preprocessing.preprocessor import load_preprocessor, load_tokenizer
 from llm_ensemble.settings import read_settings
 from llm_ensemble.telemetry.metrics import Metrics
 from llm_ensemble.telemetry.rejections import Rejections
@@ -16,14 +14,7 @@ class TritonPythonModel:
     def initialize(self, args):
         stages.start_log()
         settings = read_settings()
-        folder = settings.engine_dir
-        self._preprocessor = Preprocessor(
-            load_tokenizer(folder),
-            read_manifest(folder),
-            load_chat_template(folder),
-            settings.deadline_ms,
-            settings.log_text,
-        )
+        self._preprocessor = load_preprocessor(settings, load_tokenizer(settings.engine_dir))
         self._metrics = Metrics(stages.metric_family)
         self._rejections = Rejections(self._metrics, settings.log_format)
         self._metrics.start()

@@ -5,6 +5,7 @@ from llm_ensemble.engine_stage.stage import EngineStage
 from llm_ensemble.engines.kinds import load_engine, read_served
 from llm_ensemble.ipc.aborts import receive_aborts
 from llm_ensemble.ipc.chunks import receive_claims
+from llm_ensemble.ipc.submissions import receive_submissions
 from llm_ensemble.telemetry.engine_metrics import report_engine
 from llm_ensemble.telemetry.metrics import Metrics
 from llm_ensemble.telemetry.rejections import Rejections
@@ -24,15 +25,15 @@ class TritonPythonModel:
         self._rejections = Rejections(self._metrics, settings.log_format)
         self._metrics.start()
         self._stage = EngineStage(engine, instance, stages.give_up, report)
-        self._aborts = receive_aborts(instance, self._stage.abort)
-        self._claims = receive_claims(instance, self._stage.claim)
+        receive_aborts(instance, self._stage.abort)
+        receive_claims(instance, self._stage.claim)
+        receive_submissions(instance, self._stage.submit)
 
     def execute(self, requests):
         for request in requests:
             try:
-                ids, record = stages.read_engine_request(request)
-                identity = stages.stream_identity(request)
-                self._stage.generate(ids, record, streams.StreamOutlet(request), **identity)
+                read, outlet = stages.read_engine_request(request), streams.StreamOutlet(request)
+                self._stage.generate(*read, outlet, label=stages.request_id(request))
             except Exception as error:
                 stages.end(request, stages.error_response(request, error, self._rejections.add))
 

@@ -19,6 +19,7 @@ import pytest
 
 from benchmarks.pace.make_engine import LIMITS, make_pace_engine
 from llm_ensemble_client import Client, ClientError, ServerError, Unreachable
+from serving.tritonserver import free_ports, running
 from tests.asking import as_infer, generate, generate_stream, joined, post, refusal
 from tests.processes import STAGES, descendants
 from tests.scraping import scrape
@@ -46,6 +47,32 @@ def stream(server, protocol, max_tokens=3000):
             return error
 
 
+def plain(server, protocol, max_tokens=3000):
+    """Return a plain request's text, or its error."""
+    ports = server.ports
+    url = ports.http_url if protocol == "http" else f"grpc://{ports.host}:{ports.grpc}"
+    with Client(url, timeout=50, retries=False) as client:
+        try:
+            return client.generate("The server", max_tokens=max_tokens, ignore_eos=True).text
+        except ClientError as error:
+            return error
+
+
+def test_a_killed_engine_stage_ends_plain_requests_before_the_server_ends(pace, tmp_path):
+    """They wait for it beside Triton, which would not tell them."""
+    log = tmp_path / "log"
+    with log.open("wb") as file, running(pace, free_ports(), file) as server:
+        server.wait_ready()
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            asked = [pool.submit(plain, server, protocol) for protocol in ("http", "grpc")]
+            wait_for(lambda: scrape(server).value("llm_requests_running") == 2)
+            (engine,) = [one for one in descendants(server.process.pid) if "/tensorrt_llm/1/" in one.command]
+            os.kill(engine.pid, signal.SIGKILL)
+            assert [type(one.result(SECONDS)) for one in asked] == [ServerError, ServerError]
+        assert log.read_text().count("failed: the engine stage is gone") == 2
+        server.stop(0)
+
+
 def test_a_stage_that_is_killed_ends_an_idle_server(pace, tmp_path):
     with one_each(STAGES, pace, tmp_path) as each:
         for name, one_server in each.items():
@@ -60,12 +87,12 @@ def test_a_stage_that_is_killed_ends_an_idle_server(pace, tmp_path):
             )
 
 
-def test_a_stage_that_is_killed_under_load_ends_every_stream_by_an_error(pace, tmp_path):
-    with one_each(STAGES, pace, tmp_path) as each, concurrent.futures.ThreadPoolExecutor(24) as pool:
+def test_a_stage_that_is_killed_under_load_ends_every_request_by_an_error(pace, tmp_path):
+    with one_each(STAGES, pace, tmp_path) as each, concurrent.futures.ThreadPoolExecutor(32) as pool:
         streams = [
-            pool.submit(stream, one_server.server, protocol)
+            pool.submit(ask, one_server.server, protocol)
             for one_server in each.values()
-            for protocol in ("http", "grpc") * 3
+            for ask, protocol in [(stream, "http"), (stream, "grpc")] * 3 + [(plain, "http"), (plain, "grpc")]
         ]
         time.sleep(1)
         assert not [one_stream for one_stream in streams if one_stream.done()]
@@ -176,15 +203,17 @@ def test_a_stop_under_load_drains_running_requests_and_refuses_new_ones(pace, tm
     fields = {"max_tokens": 400, "ignore_eos": True}
     with ready_serve(pace, tmp_path / "log") as server, concurrent.futures.ThreadPoolExecutor(32) as pool:
         whole = joined(generate_stream(server.server, "The server", **fields))
-        running = [pool.submit(generate_stream, server.server, "The server", **fields) for _ in range(32)]
+        streams = [pool.submit(generate_stream, server.server, "The server", **fields) for _ in range(20)]
+        plains = [pool.submit(plain, server.server, "http", 400) for _ in range(12)]
         wait_for(lambda: scrape(server.server).value("llm_requests_running") == 32)
         server.server.process.send_signal(signal.SIGTERM)
         server.wait_not_ready(SECONDS)
         client = Client(server.server.ports.http_url, timeout=SECONDS, retries=False)
         with client, pytest.raises(ClientError):
             client.generate("The server", max_tokens=1)
-        assert not [one_stream for one_stream in running if one_stream.done()]
-        assert [joined(one_stream.result()) for one_stream in running] == [whole] * 32
+        assert not [request for request in streams + plains if request.done()]
+        assert [joined(one_stream.result()) for one_stream in streams] == [whole] * 20
+        assert [one.result() for one in plains] == [whole] * 12
         assert server.server.process.wait(60) == 0
         assert server.leftovers() == []
 

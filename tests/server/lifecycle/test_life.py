@@ -22,6 +22,7 @@ pytestmark = BOTH_ENGINES
 
 ASKED = {"text_input": "The server", "max_tokens": 500, "ignore_eos": True}
 NEUTRAL = "in ensemble 'ensemble', internal error; the server's log has the details"
+PLAIN_NEUTRAL = (500, "internal error; the server's log has the details")
 
 
 @pytest.mark.parametrize("streamed", [True, False])
@@ -62,14 +63,16 @@ def test_the_setting_s_deadline_bounds_requests_that_set_none(tight, tmp_path):
 
 def test_when_the_engine_dies_every_open_request_ends_with_one_neutral_line(tight, tmp_path):
     with tapped_server(tight, tmp_path, MAX_WAITING=20, TAP_STEP_SECONDS=0.02) as dying:
-        with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        with concurrent.futures.ThreadPoolExecutor(12) as pool:
             unary = [pool.submit(post, dying.server, "generate", ASKED) for _ in range(5)]
             streams = [pool.submit(error_of_a_stream, dying.server) for _ in range(5)]
-            dying.wait(lambda: (dying.state["running"], dying.state["waiting"]) == (4, 6))
+            plain = [pool.submit(plain_infer, dying.server) for _ in range(2)]
+            dying.wait(lambda: (dying.state["running"], dying.state["waiting"]) == (4, 8))
             killer = error_of_a_stream(dying.server, request_id="die")
             answers = [json.loads(one.result()[1])["error"] for one in unary]
             answers += [one.result() for one in streams]
         assert {killer, *answers} == {NEUTRAL}
+        assert [one.result() for one in plain] == [PLAIN_NEUTRAL] * 2
         dying.wait(dying.is_empty)
         # The engine's process ends, by which newer Tritons than 2.51.0 know that the model is not ready.
         dying.wait(
@@ -77,13 +80,17 @@ def test_when_the_engine_dies_every_open_request_ends_with_one_neutral_line(tigh
         )
         gone = "Stub process 'tensorrt_llm_0_0' is not healthy."
         assert error_of_a_stream(dying.server) == f"in ensemble 'ensemble', {gone}"
-        status, text = post(dying.server, "infer", as_infer(text_input="The server"), model="ensemble_unary")
-        assert (status, json.loads(text)["error"]) == (500, gone)
+        assert plain_infer(dying.server) == PLAIN_NEUTRAL
         assert "told to die" in dying.log
         failed = settled(dying.server).value("llm_requests_total", finish_reason="error")
-        assert failed == len(answers) + 1
+        assert failed == len(answers) + 1 + len(plain) + 1
         assert len(re.findall(r'^\S+Z request .* finish="error"$', dying.log, re.MULTILINE)) == failed
         dying.server.stop(0)  # with a dead stage 2.51.0 takes all of its exit timeout
+
+
+def plain_infer(server):
+    status, text = post(server, "infer", as_infer(**ASKED), model="ensemble_unary")
+    return status, json.loads(text)["error"]
 
 
 def error_of_a_stream(server, request_id=""):

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.pace.make_engine import make_pace_engine
 from llm_ensemble_client import AsyncClient, Client
-from serving.health import Outcome, liveness_probe, read_counters
+from serving.health import WAYS, Outcome, liveness_probe, read_counters
 from serving.listening import Ports, netloc
 from serving.tools.image import healthy
 from serving.tritonserver import ROOT, free_ports
@@ -91,7 +91,7 @@ def test_an_ipv6_address_is_served_over_http_and_grpc_and_measured(ipv6):
 
 @NEEDS_IPV6
 def test_the_watchdog_and_the_image_s_health_check_reach_an_ipv6_address(ipv6):
-    assert liveness_probe(ipv6.ports, 30, 40).outcome is Outcome.SERVED
+    assert {liveness_probe(ipv6.ports, way, 30, 40).outcome for way in WAYS} == {Outcome.SERVED}
     assert "ensemble_unary" in read_counters(ipv6.ports)
     assert healthy(environment(ipv6.ports))
     assert not healthy(environment(dataclasses.replace(ipv6.ports, host="127.0.0.1")))
@@ -104,7 +104,7 @@ def test_all_addresses_are_reached_over_either_family(everywhere, host):
     assert by_client(ports.http_url) == by_client(f"grpc://{ports.grpc_netloc}")
     assert "nv_inference_request_success" in metrics(ports)
     assert healthy(environment(everywhere.ports))
-    assert liveness_probe(everywhere.ports, 30, 40).outcome is Outcome.SERVED
+    assert {liveness_probe(everywhere.ports, way, 30, 40).outcome for way in WAYS} == {Outcome.SERVED}
 
 
 @NEEDS_IPV6

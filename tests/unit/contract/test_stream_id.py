@@ -13,11 +13,10 @@ def test_instances_count_in_ranges_of_their_own():
     assert not any(one.is_unary for some in ids for one in some)
 
 
-def test_an_id_of_ensemble_unary_belongs_to_no_instance_and_is_not_guessed():
+def test_an_id_of_ensemble_unary_belongs_to_no_instance_and_does_not_come_again():
     ids = {StreamId.for_unary() for _ in range(1000)}
     assert len(ids) == 1000
     assert all(one.is_unary and one.instance is None for one in ids)
-    assert all(StreamId.from_correlation_id(one.correlation_id) == one for one in ids)
 
 
 @pytest.mark.parametrize("value", [0, -1, 2**64])

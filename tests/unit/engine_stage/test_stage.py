@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
+import concurrent.futures
 import contextlib
 import time
 
 import pytest
 
-from llm_ensemble.contract.request import Request, TextOptions
+from llm_ensemble.contract.request import Refusal, Request, Submission, TextOptions
 from llm_ensemble.contract.sampling import Sampling
 from llm_ensemble.contract.stream_id import StreamId
 from llm_ensemble.engine_stage.stage import EngineStage
 from llm_ensemble.engines.protocol import Tokens
-from llm_ensemble.errors import Overloaded
-from tests.waiting import wait_for
+from llm_ensemble.errors import EngineError, Overloaded, RequestError
+from tests.waiting import SECONDS, wait_for
 
 
 class CountingEngine:
@@ -51,7 +52,7 @@ class Outlet:
     def __init__(self, step, take=lambda chunk: None):
         self.step, self.take, self.is_ended = step, take, False
 
-    def pulse(self, pulse, *, last=False):
+    def pulse(self, pulse):
         if pulse.text:
             self.step.claim(pulse.stream, self.take)
 
@@ -91,13 +92,77 @@ def test_each_request_has_an_id_of_its_own_and_is_forgotten_when_it_has_ended():
         assert (step.open, [chunk.last for chunk in chunks]) == (0, [True] * 3)
 
 
-def test_an_id_of_ensemble_unary_is_taken_and_one_in_use_is_replaced():
-    """A client can choose one over gRPC, by its sequence_id."""
+def submission(number=2**63, **options):
+    return Submission(number, 0, [1], request(**options), "mine")
+
+
+def test_a_request_of_ensemble_unary_keeps_its_id_and_needs_no_claim():
     engine, chunks = CountingEngine(), []
     with a_step(engine) as step:
-        for _ in range(2):
-            step.generate([1], request(), chunks.append, stream_id=StreamId(2**63))
-        assert (list(engine.open), step.open) == ([2**63, 1], 2)
+        step.submit(submission(max_tokens=2), chunks.append)
+        assert (list(engine.open), engine.labels) == ([2**63], ["mine"])
+        step.claim(2**63, lambda chunk: None)  # by anyone else: it changes nothing
+        engine.step()
+        engine.step()
+        assert [(chunk.stream, chunk.last) for chunk in chunks if chunk.parts][-1] == (2**63, True)
+        assert step.open == 0
+
+
+def test_one_whose_id_is_in_use_ends_with_an_error_and_the_first_goes_on():
+    engine, chunks, seconds = CountingEngine(), [], []
+    with a_step(engine) as step:
+        step.submit(submission(max_tokens=1), chunks.append)
+        step.submit(submission(), seconds.append)
+        engine.step()
+    assert [(chunk.last, chunk.error) for chunk in seconds] == [(True, f"stream {2**63} began before")]
+    assert [(chunk.last, chunk.error) for chunk in chunks] == [(True, "")]
+
+
+@pytest.mark.parametrize(
+    "error", [RequestError("bad_words", "not here: leave it out"), Overloaded("4 running, 2 waiting")]
+)
+def test_why_the_engine_rejects_a_request_of_ensemble_unary_comes_back_as_it_was(error):
+    engine, chunks = CountingEngine(), []
+
+    def reject(*_):
+        raise error
+
+    engine.submit = reject
+    with a_step(engine) as step:
+        step.submit(submission(), chunks.append)
+        assert step.open == 0
+    (chunk,) = chunks
+    assert (chunk.last, chunk.refusal) == (True, Refusal.of(error))
+    assert (type(chunk.refusal.error), str(chunk.refusal.error)) == (type(error), str(error))
+
+
+@pytest.mark.parametrize(("error", "text"), [(EngineError("closed"), "closed"), (KeyError(), "KeyError")])
+def test_a_request_of_ensemble_unary_that_fails_at_once_has_an_end(error, text, caplog):
+    engine, chunks = CountingEngine(), []
+
+    def fail(*_):
+        raise error
+
+    engine.submit = fail
+    with a_step(engine) as step:
+        step.submit(submission(), chunks.append)
+    assert [(chunk.last, chunk.error) for chunk in chunks] == [(True, text)]
+    assert ("Traceback" in caplog.text) == (type(error) is KeyError)
+
+
+def test_closing_lets_the_requests_of_ensemble_unary_end():
+    """They hold no request at Triton, which waits for all others before it closes the stage."""
+    engine, chunks = CountingEngine(), []
+    step = Step(engine)
+    step.submit(submission(max_tokens=1), chunks.append)
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        closing = threads.submit(step.close)
+        time.sleep(0.2)
+        assert not engine.closed
+        engine.step()
+        closing.result(SECONDS)
+    assert [part.finish for chunk in chunks for part in chunk.parts] == ["length"]
+    assert engine.closed
 
 
 def test_an_aborted_request_ends_at_once_in_the_engine_too():
@@ -172,7 +237,7 @@ def test_a_request_whose_first_pulse_fails_leaves_nothing():
     engine = CountingEngine()
     with a_step(engine) as step:
         outlet = Outlet(step)
-        outlet.pulse = lambda pulse, last=False: 1 / 0
+        outlet.pulse = lambda pulse: 1 / 0
         with pytest.raises(ZeroDivisionError):
             EngineStage.generate(step, [1], request(), outlet)
         assert (step.open, engine.open, len(engine.aborted)) == (0, {}, 1)

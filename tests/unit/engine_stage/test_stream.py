@@ -39,22 +39,21 @@ class Outlet:
     def is_ended(self):
         return self.error is not None
 
-    def pulse(self, pulse, *, last=False):
+    def pulse(self, pulse):
         assert not self.is_ended
         self.pulses.append(pulse)
-        self.error = "" if last else None
 
     def end(self, error=""):
         assert not self.is_ended
         self.error = error
 
 
-def unclaimed(*, stream, sequences=1, stop_words=("x",), pause=0.0, number=5):
+def unclaimed(*, stream, sequences=1, stop_words=("x",), pause=0.0):
     """A stream and its outlet; pause: seconds between chunks that the cost of a response demands."""
     outlet = Outlet()
     text = TextOptions(stream, list(stop_words), "", 2, sequences)
     request = Request(Sampling(max_tokens=9), text, math.inf)
-    return Stream(StreamId(number), request, outlet, Paced(pause)), outlet
+    return Stream(StreamId(5), request, outlet, Paced(pause)), outlet
 
 
 def a_stream(**options):
@@ -260,13 +259,12 @@ def test_pulses_come_now_and_then_until_the_end_the_first_with_the_options(clock
     assert outlet.is_ended
 
 
-def test_a_request_that_ensemble_unary_forwarded_has_one_pulse_which_ends_it_at_triton(clock):
-    """ensemble_unary checks for a client disconnect by itself."""
-    stream, outlet = unclaimed(stream=False, stop_words=[], number=2**63)
-    stream.open()
-    assert outlet.is_ended
-    chunks = []
+def test_a_stream_of_ensemble_unary_has_no_request_at_triton(clock):
+    """ensemble_unary looks for its client by itself."""
+    request = Request(Sampling(max_tokens=9), TextOptions(False, [], "", 2), math.inf)
+    stream, chunks = Stream(StreamId(2**63), request, None, Paced(0)), []
     stream.claim(chunks.append)
+    stream.open()
     clock[0] += 9
     stream.pulse_if_due()
     stream.send_due()

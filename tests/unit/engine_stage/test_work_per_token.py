@@ -53,7 +53,7 @@ def replay(stream, ids):
 class Outlet:
     """Takes pulses and the end."""
 
-    def pulse(self, pulse, *, last=False):
+    def pulse(self, pulse):
         pass
 
     def end(self, error=""):
@@ -122,7 +122,7 @@ def test_text_of_gathered_tokens_takes_calls_for_each_chunk_and_none_for_a_token
     alone, _ = chunks_of(text, ids)
     made = {}
     for name, chunks in (("together", together), ("alone", alone)):
-        post = Postprocessor(byte_tokenizer, print, print)
+        post = Postprocessor(byte_tokenizer, print)
         reply = Reply()
         post.begin(StreamId(5), text, reply)
         made[name] = calls(lambda: [post.add(chunk) for chunk in chunks])  # noqa: B023

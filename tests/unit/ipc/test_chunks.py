@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from llm_ensemble.contract.request import Chunk, Part
 from llm_ensemble.errors import EngineError
-from llm_ensemble.ipc.chunks import ChunkReceiver, ChunkSender, ClaimSender, merged, receive_claims
+from llm_ensemble.ipc.chunks import (
+    ChunkReceiver,
+    ChunkSender,
+    ClaimSender,
+    merged,
+    postprocessing,
+    receive_claims,
+)
 from tests.waiting import SECONDS
 
 pytestmark = pytest.mark.usefixtures("own_mailboxes")
@@ -16,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("own_mailboxes")
 
 def test_a_claim_brings_the_chunks_of_its_stream_to_the_instance_that_claimed_it():
     came = {owner: queue.SimpleQueue() for owner in (0, 1)}
-    receivers = [ChunkReceiver(owner, came[owner].put) for owner in came]
+    receivers = [ChunkReceiver(postprocessing(owner), came[owner].put) for owner in came]
 
     def answer(stream, send):
         for last in (False, True):
@@ -44,8 +51,8 @@ def test_chunks_that_came_while_others_were_worked_on_become_one_a_stream_in_the
         go_on.wait(SECONDS)
         came.put(chunk)
 
-    receiver = ChunkReceiver(0, work)
-    send = ChunkSender().to(0)
+    receiver = ChunkReceiver("owner", work)
+    send = ChunkSender().to("owner")
     send(Chunk(1, [Part(0, [1])]))
     busy.wait(SECONDS)
     for i in range(2, 20):  # too many for one read to be a matter of course
@@ -70,16 +77,16 @@ def test_chunks_that_came_while_others_were_worked_on_become_one_a_stream_in_the
 
 def test_a_message_longer_than_a_read_arrives_whole():
     came = queue.SimpleQueue()
-    receiver = ChunkReceiver(0, came.put)
+    receiver = ChunkReceiver("owner", came.put)
     ids = [*range(10**6)]
-    ChunkSender().to(0)(Chunk(1, [Part(0, ids)]))
+    ChunkSender().to("owner")(Chunk(1, [Part(0, ids)]))
     assert came.get(timeout=SECONDS).parts[0].token_ids == ids
     assert receiver
 
 
 def test_without_the_instance_a_chunk_and_a_claim_are_errors():
     with pytest.raises(EngineError, match="postprocessing.3 takes no messages"):
-        ChunkSender().to(3)(Chunk(1, []))
+        ChunkSender().to(postprocessing(3))(Chunk(1, []))
     with pytest.raises(EngineError, match="claims.1 takes no messages"):
         ClaimSender(0, engines=2).claim(5, 1)
 

@@ -10,8 +10,6 @@ from llm_ensemble.engine_stage.stream import QUIET_SECONDS
 from llm_ensemble.errors import EngineError
 from llm_ensemble.postprocessing.postprocessor import SILENT_SECONDS, Postprocessor
 
-UNARY = StreamId(2**63)
-
 
 @pytest.fixture
 def clock(monkeypatch):
@@ -41,9 +39,9 @@ class Stream:
     """Sends a text through a Postprocessor, chunk by chunk, the way the engine step would."""
 
     def __init__(self, tokenizer, *, stream, stop_words=(), echo="", sequences=1, log_probs=False, name=7):
-        self.aborted, self.answered = [], {}
+        self.aborted = []
         self.tokenizer = tokenizer
-        self.post = Postprocessor(tokenizer, self.aborted.append, self.answered.__setitem__)
+        self.post = Postprocessor(tokenizer, self.aborted.append)
         self.options = TextOptions(
             stream, list(stop_words), echo, 3, sequences, log_probs, arrived=time.monotonic()
         )
@@ -102,13 +100,20 @@ def test_a_unary_request_gives_one_response_at_its_end(byte_tokenizer):
     assert (last.text, last.finish, last.num_tokens) == ("abcd", "stop", 4)
 
 
-def test_the_answer_to_what_ensemble_unary_forwarded_goes_its_own_way(byte_tokenizer):
-    stream = Stream(byte_tokenizer, stream=False, name=UNARY)
-    assert stream.send_parts(stream.part("ab")) is None
-    assert stream.send_parts(stream.part("c", "stop"), last=True) is None
-    (answer,) = stream.answered.items()
-    assert (answer[0], answer[1].sequences[0].text) == (UNARY, "abc")
-    assert stream.reply.is_over
+def test_a_stream_that_is_failed_ends_once_and_is_aborted(byte_tokenizer):
+    stream = Stream(byte_tokenizer, stream=False)
+    stream.send("ab")
+    for _ in range(2):
+        stream.post.fail(StreamId(7), EngineError("gone"))
+    assert (str(stream.reply.error), stream.aborted, stream.post.open) == ("gone", [7], 0)
+
+
+def test_a_stream_that_is_forgotten_is_not_answered(byte_tokenizer):
+    stream = Stream(byte_tokenizer, stream=False)
+    stream.send("ab")
+    stream.post.forget(StreamId(7))
+    stream.send("c", finish="stop")
+    assert (stream.reply.is_over, stream.reply.text, stream.aborted) == (False, None, [])
 
 
 def test_tokens_without_text_yet_are_counted_with_the_text_they_become(byte_tokenizer):

@@ -29,7 +29,7 @@ class Replies:
 
 def answer(tokenizer, chunks, stop_words, streamed):
     """One request through a Postprocessor: all its text, why it ended, how many tokens."""
-    postprocessor = Postprocessor(tokenizer, abort=lambda stream: None, send_unary=lambda stream, text: None)
+    postprocessor = Postprocessor(tokenizer, abort=lambda stream: None)
     replies = Replies()
     postprocessor.begin(StreamId(7), TextOptions(streamed, stop_words, "", 3), replies)
     for number, ids in enumerate(chunks):

@@ -3,7 +3,7 @@
 
 import pytest
 
-from serving.health import ENGINE_STAGE, STAGES, Outcome, ProbeResult
+from serving.health import ENGINE_STAGE, STAGES, WAYS, Outcome, ProbeResult
 from serving.watchdog import Progress
 
 HANG = 60
@@ -32,9 +32,9 @@ class Watched:
             for stage in working:
                 self.counts[stage] += 1
             self.progress.update(self.counters)
-            if self.progress.is_stalled(5):
+            for way in self.progress.stalled_ways(5):
                 self.probes += 1
-                self.progress.record(result)
+                self.progress.record(way, result)
             if verdict := self.progress.verdict():
                 return verdict
         return ""
@@ -47,7 +47,7 @@ def watched():
 
 def test_an_idle_server_that_serves_probes_is_healthy(watched):
     assert watched.go(3600) == ""
-    assert watched.probes == 720
+    assert watched.probes == 2 * 720
 
 
 def test_while_all_stages_work_none_is_probed(watched):
@@ -57,8 +57,17 @@ def test_while_all_stages_work_none_is_probed(watched):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_that_does_nothing_is_probed_though_others_work(watched, stage):
+    """By the ways on which it is; a server that gets plain requests alone is not probed with more of them."""
     watched.go(60, working=ALL_STAGES - {stage})
-    assert watched.probes == 12
+    assert watched.probes == 12 * sum(stage in stages for stages in WAYS.values())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_probe_proves_nothing_of_the_stages_of_the_other_way(watched, way):
+    watched.now += 5
+    watched.progress.update(watched.counters)
+    watched.progress.record(way, SERVED)
+    assert {stage for stage, seconds in watched.progress._stalled.items() if not seconds} == {*WAYS[way]}
 
 
 def test_an_engine_that_hangs_responds_by_deadlines_and_generates_no_token(watched):

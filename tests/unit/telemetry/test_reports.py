@@ -144,12 +144,6 @@ def test_a_field_of_the_contract_is_named_a_caller_s_own_word_is_not(metrics, ca
     assert [line["last_field"] for line in lines(capfd)] == ["", "top_p"]
 
 
-def test_a_stage_before_others_leaves_failures_to_them(families, metrics):
-    Rejections(metrics, "text", failures=False).add(EngineError("x"), "mine")
-    metrics.flush()
-    assert "llm_requests_total" not in families
-
-
 def test_the_engine_s_load_waiting_and_tokens(families, metrics):
     loads = [EngineStats(2, 5, 0.25), EngineStats(0, 0, 0.25)]
     report = EngineReport(metrics, 1, lambda: loads.pop(0))

@@ -7,21 +7,30 @@ import json
 import logging
 import queue
 import sys
+import threading
+from multiprocessing.connection import Listener
 
 import numpy as np
 import pytest
 
-from llm_ensemble.contract.request import Chunk, Part, Pulse, TextOptions, request_from_wire, to_wire
+from llm_ensemble.contract.request import (
+    Chunk,
+    Part,
+    Pulse,
+    Refusal,
+    TextOptions,
+    request_from_wire,
+    to_wire,
+)
 from llm_ensemble.contract.stream_id import StreamId
-from llm_ensemble.errors import Overloaded
+from llm_ensemble.errors import Overloaded, RequestError
+from llm_ensemble.ipc import mailbox
 from llm_ensemble.ipc.aborts import receive_aborts
 from llm_ensemble.ipc.chunks import receive_claims
-from llm_ensemble.ipc.unary_results import UnaryResultSender
-from llm_ensemble.postprocessing.postprocessor import Text
-from llm_ensemble.postprocessing.sequence import Scores, SequenceText
+from llm_ensemble.ipc.submissions import receive_submissions
 from serving.tritonserver import MODEL_REPOSITORY
 from tests import fake_pb_utils
-from tests.fake_pb_utils import InferenceRequest, InferenceResponse, Request, Tensor, TritonError
+from tests.fake_pb_utils import Request, Tensor, TritonError
 from tests.waiting import SECONDS, wait_for
 
 
@@ -33,8 +42,6 @@ def load(monkeypatch, unit_engine_dir, own_mailboxes):
     for name in ("stages", "streams", "unary_stage"):
         monkeypatch.delitem(sys.modules, f"llm_ensemble.triton.{name}", raising=False)
         monkeypatch.delattr(f"llm_ensemble.triton.{name}", raising=False)
-    InferenceRequest.calls.clear()
-    InferenceRequest.answers.clear()
     fake_pb_utils.Logger.lines.clear()
     loaded = []
 
@@ -262,6 +269,8 @@ def test_several_sequences_with_log_probs_have_a_row_each_filled_up_with_0_and_i
 
 
 class TestUnary:
+    """ensemble_unary, and in the place of the engine stage what takes its requests."""
+
     @pytest.fixture
     def ask(self, load):
         """Execute one request of ensemble_unary, wait for its one answer."""
@@ -271,105 +280,137 @@ class TestUnary:
             assert model.execute([request]) is None
             wait_for(lambda: request.get_response_sender()._closed)
             (response,) = request.get_response_sender().sent
+            assert model._calls.open == 0
             return response
 
         yield ask
         model.finalize()
 
-    def answered(self, words):
-        """What a call brings back: no response, and before it ends the text by another way."""
-        number = int(InferenceRequest.calls[-1].correlation_id.removeprefix("ensemble_unary:"))
-        UnaryResultSender().send(
-            StreamId(number), Text([SequenceText(words, "stop", 2, Scores(), 0.0)], 3, False)
-        )
-        yield from ()
+    @pytest.fixture
+    def engine(self, ask):
+        """The requests that come; `answer` makes the chunks of each."""
+        return EngineStage()
 
-    def test_it_forwards_every_input_and_answers_once(self, ask):
-        InferenceRequest.answers.append(self.answered("hé\0"))
-        request = Request([text("text_input", "a")], parameters={"sequence_id": 1}, request_id="mine")
-        assert outputs(ask(request))["text_output"].tolist() == ["hé\0".encode()]
-        (call,) = InferenceRequest.calls
-        assert (call.model_name, call.request_id) == ("ensemble", "mine")
-        assert call.tensors == request.inputs()
+    def test_it_tokenizes_submits_and_answers_once(self, ask, engine, byte_tokenizer):
+        def answer(submission, send):
+            ids = byte_tokenizer.encode("hé\0", add_special_tokens=False).ids
+            send(Chunk(submission.stream, [Part(0, ids[:1])]))
+            send(Chunk(submission.stream, [Part(0, ids[1:], "stop")], last=True))
+
+        engine.answer = answer
+        asked = Request(
+            [text("text_input", "a"), text("stop_words", "END")],
+            parameters={"sequence_id": 1},
+            request_id="mine",
+        )
+        out = outputs(ask(asked))
+        assert out["text_output"].tolist() == ["hé\0".encode()]
+        assert (out["finish_reason"].tolist(), out["num_output_tokens"].tolist()) == ([b"stop"], [[4]])
+        (submission,) = engine.came
+        assert submission.input_ids == byte_tokenizer.encode("a").ids
+        assert (submission.label, submission.request.text.stop_words) == ("mine", ["END"])
+        assert StreamId(submission.stream).is_unary
+
+    def test_a_stop_string_ends_it_and_aborts_the_stream(self, ask, engine, byte_tokenizer):
+        aborted = queue.SimpleQueue()
+        mailbox = receive_aborts(0, aborted.put)
+        ids = byte_tokenizer.encode("one END two", add_special_tokens=False).ids
+        engine.answer = lambda submission, send: send(Chunk(submission.stream, [Part(0, ids)]))
+        response = ask(Request([text("text_input", "a"), text("stop_words", "END")]))
+        assert outputs(response)["text_output"].tolist() == [b"one "]
+        assert aborted.get(timeout=SECONDS) == engine.came[0].stream
+        assert mailbox
 
     @pytest.mark.parametrize(
-        ("message", "code"),
+        ("error", "code"),
         [
-            ("max_tokens: got 0, must be at least 1", TritonError.INVALID_ARG),
-            ("Exceeds maximum queue size: 4 running, 2 waiting; try again later", TritonError.UNAVAILABLE),
-            ("messages: the template says: Exceeds maximum queue size", TritonError.INVALID_ARG),
-            ("internal error; the server's log has the details", TritonError.INTERNAL),
-            ("Stub process 'tensorrt_llm_0_0' is not healthy.", TritonError.INTERNAL),
+            (RequestError("bad_words", "not here: leave it out"), TritonError.INVALID_ARG),
+            (Overloaded("4 running, 2 waiting"), TritonError.UNAVAILABLE),
         ],
     )
-    def test_an_error_has_its_code_again_and_not_triton_s_prefix(self, ask, message, code):
-        """A BLS call on 2.51.0 gives INTERNAL for every error."""
-        error = TritonError(f"in ensemble 'ensemble', {message}", TritonError.INTERNAL)
-        InferenceRequest.answers.append([InferenceResponse(error=error)])
-        response = ask(Request([text("text_input", "a")]))
-        assert (response.error().message(), response.error().code()) == (message, code)
-
-    def test_a_code_that_the_call_kept_is_the_answer_s_whatever_the_words(self, ask):
-        """As on Triton 25.04 and later."""
-        error = TritonError("seed: no such luck", TritonError.UNAVAILABLE)
-        InferenceRequest.answers.append([InferenceResponse(error=error)])
-        assert ask(Request([text("text_input", "a")])).error().code() == TritonError.UNAVAILABLE
-
-    def test_stream_true_is_refused_by_name(self, ask):
-        response = ask(Request([text("text_input", "a"), number("stream", True, np.bool_)]))
-        assert response.error().message().startswith("stream: got true; this model answers once")
-        assert response.error().code() == TritonError.INVALID_ARG
-        assert InferenceRequest.calls == []
-
-    def test_an_unknown_field_is_refused_before_it_is_forwarded(self, ask):
-        """A BLS call takes no parameter that is a fraction, and fails for it."""
-        response = ask(Request([text("text_input", "a")], parameters={"temprature": 0.5}))
-        assert response.error().message() == "temprature: unknown field; did you mean temperature?"
-        assert response.error().code() == TritonError.INVALID_ARG
-        assert InferenceRequest.calls == []
-
-    def test_asking_for_log_probabilities_alone_without_the_field_that_turns_them_on_is_refused(self, ask):
-        InferenceRequest.answers.append(self.answered("hi"))
-        response = ask(Request([text("text_input", "a")], outputs={"cum_log_probs"}))
-        assert response.error().message().startswith("return_log_probs: not true, but nothing else is asked")
-        assert response.error().code() == TritonError.INVALID_ARG
-
-    def test_a_request_id_that_is_not_utf_8_is_refused_and_not_left_without_an_answer(self, ask):
-        response = ask(Request([text("text_input", "a")], request_id=b"\xff"))
-        assert response.error().message() == "id: not UTF-8; send UTF-8"
-        assert response.error().code() == TritonError.INVALID_ARG
-
-    def test_no_answer_is_an_error_not_silence(self, ask, monkeypatch):
-        monkeypatch.setattr(
-            importlib.import_module("llm_ensemble.triton.unary_stage"), "RESULT_SECONDS", 0.01
+    def test_what_the_engine_rejects_has_its_words_and_code(self, ask, engine, error, code):
+        engine.answer = lambda submission, send: send(
+            Chunk(submission.stream, [], last=True, refusal=Refusal.of(error))
         )
+        response = ask(Request([text("text_input", "a")]))
+        assert (response.error().message(), response.error().code()) == (str(error), code)
+
+    def test_what_fails_in_the_engine_is_one_neutral_line(self, ask, engine, caplog):
+        engine.answer = lambda submission, send: send(
+            Chunk(submission.stream, [], last=True, error="it burst")
+        )
+        response = ask(Request([text("text_input", "a")], request_id="mine-3"))
+        assert response.error().message() == "internal error; the server's log has the details"
+        assert response.error().code() == TritonError.INTERNAL
+        assert "request mine-3 failed: it burst" in caplog.text
+
+    def test_without_an_engine_stage_a_request_has_an_end(self, ask):
         assert ask(Request([text("text_input", "a")])).error().code() == TritonError.INTERNAL
 
-    def test_a_client_disconnect_aborts_the_stream(self, ask, monkeypatch):
+    def test_when_the_engine_stage_goes_its_requests_have_an_end(self, ask, monkeypatch):
+        monkeypatch.setattr("llm_ensemble.triton.unary_calls.WATCH_SECONDS", 0.01)
+        with Listener(mailbox.address("submissions.0"), "AF_UNIX") as listener:
+            closing = threading.Timer(0.1, listener.close)
+            closing.start()
+            assert ask(Request([text("text_input", "a")])).error().code() == TritonError.INTERNAL
+            closing.join()
+
+    def test_a_request_without_an_end_long_after_its_deadline_gets_one(self, ask, engine, monkeypatch):
+        monkeypatch.setattr("llm_ensemble.triton.unary_calls.WATCH_SECONDS", 0.01)
+        monkeypatch.setattr("llm_ensemble.triton.unary_calls.LATE_SECONDS", 0)
+        response = ask(Request([text("text_input", "a"), number("deadline_ms", 50, np.int32)]))
+        assert response.error().code() == TritonError.INTERNAL
+
+    @pytest.mark.parametrize(
+        ("request_", "message"),
+        [
+            (
+                lambda: Request([text("text_input", "a"), number("stream", True, np.bool_)]),
+                "stream: got true; this model answers once, ask 'ensemble' for a stream",
+            ),
+            (
+                lambda: Request([text("text_input", "a")], parameters={"temprature": 0.5}),
+                "temprature: unknown field; did you mean temperature?",
+            ),
+            (
+                lambda: Request([text("text_input", "a")], outputs={"cum_log_probs"}),
+                "return_log_probs: not true, but nothing else is asked for; send true",
+            ),
+            (lambda: Request([text("text_input", "a")], request_id=b"\xff"), "id: not UTF-8; send UTF-8"),
+            (
+                lambda: Request([text("text_input", "a"), number("max_tokens", 0, np.int32)]),
+                "max_tokens: got 0, must be at least 1, or -1 for as many as fit",
+            ),
+        ],
+    )
+    def test_an_invalid_request_is_refused_by_name_and_not_submitted(self, ask, engine, request_, message):
+        response = ask(request_())
+        assert (response.error().message(), response.error().code()) == (message, TritonError.INVALID_ARG)
+        assert engine.came == []
+
+    def test_a_client_disconnect_aborts_the_stream_until_it_ends(self, ask, engine, monkeypatch):
         """The fake's is_cancelled fails if it is asked after the answer, as the real one crashes."""
-        monkeypatch.setattr("llm_ensemble.triton.forwarder.WATCH_SECONDS", 0.01)
-        request = Request([text("text_input", "a")], cancelled=True)
+        monkeypatch.setattr("llm_ensemble.triton.unary_calls.WATCH_SECONDS", 0.01)
         aborted = queue.SimpleQueue()
         mailbox = receive_aborts(0, aborted.put)
 
-        def answer():
-            (forwarded,) = InferenceRequest.calls
-            assert forwarded.correlation_id == f"ensemble_unary:{aborted.get(timeout=SECONDS)}"
-            yield from ()
+        def answer(submission, send):
+            for _ in range(2):  # the first may have been too early
+                assert aborted.get(timeout=SECONDS) == submission.stream
+            send(Chunk(submission.stream, [Part(0, [], "cancelled")], last=True))
 
-        InferenceRequest.answers.append(answer())
-        ask(request)
+        engine.answer = answer
+        ask(Request([text("text_input", "a")], cancelled=True))
         assert mailbox
 
 
-def test_the_engine_step_takes_a_stream_number_only_from_ensemble_unary(load):
-    load("postprocessing")
-    triton = importlib.import_module("llm_ensemble.triton.stages")
-    names = {"a name": 0, "ensemble_unary:x": 0, f"ensemble_unary:{2**63 + 5}": 2**63 + 5}
-    taken = (2**63, 2**63 + 1, 10**19 - 1, 10**19, 2**64 - 1)
-    not_taken = (0, 9 * 10**18, 2**63 - 1, 2**64, 10**20)
-    names |= {f"ensemble_unary:{chosen}": chosen for chosen in taken}
-    names |= {f"ensemble_unary:{other}": 0 for other in (*not_taken, -(2**63), "٩" * 19)}
-    for correlation, number_ in [(0, 0), (2**64 - 5, 0), *names.items()]:
-        request = Request([], correlation_id=correlation, request_id="mine")
-        assert triton.stream_identity(request) == {"stream_id": number_ or None, "label": "mine"}
+class EngineStage:
+    """Takes the requests of ensemble_unary."""
+
+    def __init__(self):
+        self.came, self.answer = [], lambda submission, send: None
+        self._mailbox = receive_submissions(0, self._take)
+
+    def _take(self, submission, send):
+        self.came.append(submission)
+        self.answer(submission, send)
