@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The environment variables of tritonserver, and the folder of links and copies that it starts from.
 
-glibc caches freed blocks of each size for each thread. tritonserver has many threads, and its memory grows for
-hours while those caches fill. A stub has few threads and stays flat, and an engine on many cores needs the
+glibc caches freed blocks of each size for each thread. tritonserver has many threads, and its memory grows
+for hours while those caches fill. A stub has few threads and stays flat, and an engine on many cores needs the
 caches: without them and with one arena it took twice the CPU. So tritonserver alone gets settings for the
 allocator, and its stubs keep glibc's defaults. docs/performance.md has the figures, also of jemalloc.
 
