@@ -2,9 +2,9 @@
 """The environment variables of tritonserver, and the folder of links and copies that it starts from.
 
 glibc caches freed blocks of each size for each thread. tritonserver has many threads, and its memory grows
-for hours while those caches fill. A stub has few threads and stays flat, and an engine on many cores needs the
-caches: without them and with one arena it took twice the CPU. So tritonserver alone gets settings for the
-allocator, and its stubs keep glibc's defaults. docs/performance.md has the figures, also of jemalloc.
+for hours while those caches fill. A stub has few threads and stays flat, and an engine on many cores needs
+the caches: without them and with one arena it took twice the CPU. So tritonserver alone gets settings for
+the allocator, and its stubs keep glibc's defaults. docs/performance.md has the figures, also of jemalloc.
 
 tritonserver opens every GPU that it sees, though no stage needs that of it, and takes hundreds of MiB on
 each: CUDA's context, made for its memory pools, for peer access and for the ensemble's stream, and a pool of
