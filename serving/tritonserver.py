@@ -24,10 +24,10 @@ from llm_ensemble.child_process import END_WITH_PARENT
 from llm_ensemble.engines.kinds import engine_kind, package_folders, read_served
 from llm_ensemble.errors import SettingError
 from llm_ensemble.settings import read
+from serving.beside.ipv4_proxy import ipv4_proxy
 from serving.engine_python import find_engine_python
 from serving.errors import TritonError
 from serving.installation import find_installation
-from serving.ipv4_proxy import ipv4_proxy
 from serving.listening import Ports
 from serving.plain_paths import SHARED_MEMORY, scratch
 from serving.server_environment import (

@@ -19,7 +19,7 @@ def serve_command(engine_dir, ports, module="serving.serve"):
     return [
         *(sys.executable, "-m", module, "--engine-dir", str(engine_dir)),
         *("--http-port", str(ports.http), "--grpc-port", str(ports.grpc)),
-        *("--metrics-port", str(ports.metrics), "--host", ports.host),
+        *("--metrics-port", str(ports.metrics), "--openai-port", str(ports.openai), "--host", ports.host),
     ]
 
 
