@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 CANNOT_START, CUT = 1, 4
+LONGEST_SECONDS = 2**31 / 1000  # for the client to wait: a request's own deadline ends it
 OUT_OF_MEMORY_SCORE = "500"  # of -1000 to 1000: the kernel ends this process before tritonserver
 
 
@@ -63,7 +64,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     sockets = server.listening_sockets(arguments.host, arguments.port, server.limits_of(settings))
     server.raise_file_limit()
     model = ServedModel.read(arguments.engine_dir, settings.openai_model_name)
-    api = create_app(model, AsyncClient(f"grpc://{arguments.grpc}", retries=False))
+    client = AsyncClient(f"grpc://{arguments.grpc}", timeout=LONGEST_SECONDS, retries=False)
+    api = create_app(model, client)
     assembled = assemble(
         api,
         [path for route in api.routes if "{" not in (path := getattr(route, "path", "{"))],

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from openai_frontend.protection.refusal import INVALID_REQUEST, error_body, refuse
+from openai_frontend.protection.refusal import error_body, refuse
 
 OPEN_PATH = "/health"  # an orchestrator asks it, which has no key
 # A browser that opens the page asks its user for the password of Basic.
@@ -20,12 +20,9 @@ CHALLENGES = (
     (b"www-authenticate", b"Bearer"),
     (b"www-authenticate", b'Basic realm="llm-ensemble", charset="UTF-8"'),
 )
-NO_KEY = error_body(
-    "this server asks for an API key: send it as Authorization: Bearer KEY",
-    INVALID_REQUEST,
-    "invalid_api_key",
-)
-WRONG_KEY = error_body("this API key is not one of the server's", INVALID_REQUEST, "invalid_api_key")
+CODE = "invalid_api_key"
+NO_KEY = error_body(401, "this server asks for an API key: send it as Authorization: Bearer KEY", CODE)
+WRONG_KEY = error_body(401, "this API key is not one of the server's", CODE)
 
 
 class ApiKeys:

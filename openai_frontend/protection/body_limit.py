@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from openai_frontend.protection.refusal import INVALID_REQUEST, error_body, refuse
+from openai_frontend.protection.refusal import error_body, refuse
 
 
 class BodyLimit:
@@ -18,7 +18,7 @@ class BodyLimit:
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app, self._most = app, most
         message = f"the body is longer than {most} bytes, which is this server's limit (OPENAI_MAX_BODY)"
-        self._too_long = error_body(message, INVALID_REQUEST, "request_too_large")
+        self._too_long = error_body(413, message, "request_too_large")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its whole body as one message."""

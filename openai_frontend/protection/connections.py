@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from openai_frontend.errors import SERVER
 from openai_frontend.protection.api_keys import OPEN_PATH
-from openai_frontend.protection.refusal import SERVER_ERROR, error_body, refuse
+from openai_frontend.protection.refusal import error_body, refuse
 
 BEYOND = "is_beyond_max_connections"  # in a scope's state: set by the protocol (slow_clients.py)
 TOO_MANY = error_body(
-    "too many connections are open: try again later (OPENAI_MAX_CONNECTIONS)", SERVER_ERROR, "server_busy"
+    503, "too many connections are open: try again later (OPENAI_MAX_CONNECTIONS)", "server_busy", SERVER
 )
 HEADERS = ((b"retry-after", b"1"), (b"connection", b"close"))
 

@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from openai_frontend.protection.refusal import INVALID_REQUEST, error_body
+from openai_frontend.protection.refusal import error_body
 
 READABLE = ("x-request-id", "retry-after")  # by scripts, beside what every script may read
 
@@ -29,6 +29,6 @@ class CrossOrigin(CORSMiddleware):
         response = super().preflight_response(request_headers)
         if response.status_code < 400:
             return response
-        body = error_body(bytes(response.body).decode(), INVALID_REQUEST, "cors")
+        body = error_body(400, bytes(response.body).decode(), "cors")
         headers = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
         return Response(body, response.status_code, headers, "application/json")

@@ -6,16 +6,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http import HTTPStatus
 
-import msgspec
 from starlette.types import Send
 
-INVALID_REQUEST, SERVER_ERROR = "invalid_request_error", "server_error"
+from openai_frontend.errors import INVALID, ApiError
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-def error_body(message: str, kind: str, code: str | None = None, param: str | None = None) -> bytes:
+def error_body(status: int, message: str, code: str | None = None, kind: str = INVALID) -> bytes:
     """Return OpenAI's error body as JSON."""
-    return msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
+    return ApiError(status, message, kind=kind, code=code).body
 
 
 async def refuse(send: Send, status: int, body: bytes, headers: Headers = ()) -> None:

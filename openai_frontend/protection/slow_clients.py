@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from openai_frontend.protection.connections import BEYOND
-from openai_frontend.protection.refusal import INVALID_REQUEST, error_body, raw_response
+from openai_frontend.protection.refusal import error_body, raw_response
 
 HEADER_BYTES = 65536  # of a request, and what one read brings beyond that
 # Clients send pieces of kilobytes; one of a body in very small ones costs a call each.
@@ -22,9 +22,9 @@ BYTES_A_PIECE, FREE_PIECES = 128, 1024
 RECEIVED_FACTOR, RECEIVED_FREE = 8, 2**20
 CLOSED_AT_ONCE_FACTOR = 2  # so many times the connections that are allowed get no answer
 
-LATE = raw_response(408, error_body("the request did not arrive in time", INVALID_REQUEST, "timeout"))
-TOO_MUCH = raw_response(431, error_body("the request's headers are too long", INVALID_REQUEST))
-MALFORMED = raw_response(400, error_body("the request is no HTTP that can be read", INVALID_REQUEST))
+LATE = raw_response(408, error_body(408, "the request did not arrive in time", "timeout"))
+TOO_MUCH = raw_response(431, error_body(431, "the request's headers are too long"))
+MALFORMED = raw_response(400, error_body(400, "the request is no HTTP that can be read"))
 
 
 @dataclass(frozen=True)

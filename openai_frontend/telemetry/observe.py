@@ -10,15 +10,16 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from openai_frontend.protection.refusal import SERVER_ERROR, error_body, refuse
+from openai_frontend.errors import SERVER, internal
+from openai_frontend.protection.refusal import error_body, refuse
+from openai_frontend.request_ids import HEADER, request_id
 from openai_frontend.telemetry.metrics import PATH, Metrics
 from openai_frontend.telemetry.request_log import RequestLog
 
 OTHER = "other"  # the route of what is none
-REQUEST_ID = b"x-request-id"
 LOG_FIELDS = "log_fields"
-STOPPING = error_body("the server is stopping", SERVER_ERROR, "server_stopping")
-FAILED = error_body("internal error", SERVER_ERROR, "internal_error")
+STOPPING = error_body(503, "the server is stopping", "server_stopping", SERVER)
+FAILED = internal().body
 
 
 def log_fields(scope: Scope) -> MutableMapping[str, Any]:
@@ -44,7 +45,7 @@ class Observed:
             await self._app(scope, receive, send)
             self._log.flush()  # the lifespan has ended
             return
-        seen = Seen(send)
+        seen = Seen(send, request_id(scope))
         self._metrics.in_flight.inc()
         try:
             await self._app(scope, receive, seen.send)
@@ -66,7 +67,7 @@ class Observed:
         status = seen.status or 499  # the client left before there was one
         self._metrics.count(route, scope["method"], status, seconds, is_whole=seen.is_whole)
         fields = {
-            "id": (seen.request_id or sent_id(scope)).decode("latin-1")[:128],
+            "id": request_id(scope),
             "method": scope["method"],
             "route": route,
             "status": status,
@@ -82,16 +83,15 @@ class Observed:
 
 
 class Seen:
-    """What was sent of one response. status: 0 before it begins."""
+    """What was sent of one response. status: 0 before it begins. It has the request's id as a header."""
 
-    __slots__ = ("_send", "is_whole", "request_id", "started", "status")
+    __slots__ = ("_id", "_send", "is_whole", "started", "status")
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send, self._id = send, request_id.encode()
         self.started = time.perf_counter()
         self.status = 0
         self.is_whole = False
-        self.request_id = b""
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on. Not a coroutine of its own, which would be one more a token."""
@@ -100,12 +100,7 @@ class Seen:
                 self.is_whole = True
         elif message["type"] == "http.response.start":
             self.status = message["status"]
-            for name, value in message.get("headers", ()):
-                if name == REQUEST_ID:
-                    self.request_id = value
+            headers = message.get("headers", ())
+            if all(name != HEADER for name, _ in headers):
+                message["headers"] = [*headers, (HEADER, self._id)]
         return self._send(message)
-
-
-def sent_id(scope: Scope) -> bytes:
-    """Return the client's X-Request-Id, empty without one."""
-    return next((bytes(value) for name, value in scope["headers"] if name == REQUEST_ID), b"")

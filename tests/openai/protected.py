@@ -34,7 +34,6 @@ class SmallApi:
             self.routes.get(path)(lambda: {})
         self.routes.post("/v1/length")(self.length)
         self.routes.get("/v1/names/{name}")(self.name)
-        self.routes.get("/v1/named")(self.named)
 
     async def __call__(self, scope, receive, send):
         if scope.get("path") == "/v1/stream":
@@ -51,9 +50,6 @@ class SmallApi:
     async def name(self, name: str, request: Request):
         log_fields(request.scope)["user"] = name
         return {}
-
-    async def named(self):
-        return Response("", headers={"X-Request-Id": "mine"})
 
     async def stream(self, receive, send, pause):
         """Send pieces until the client leaves, with a pause in seconds between them."""
