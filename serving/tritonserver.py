@@ -57,9 +57,10 @@ PICK = random.SystemRandom()  # processes that start at once must not pick alike
 START_SECONDS = 240  # an engine that compiles kernels takes minutes the first time
 
 
-def free_ports() -> Ports:
+def free_ports(*, openai: bool = False) -> Ports:
     """Return ports of 127.0.0.1 that are free now, for a server that must not disturb others.
 
+    openai: whether OpenAI's API gets one, too; without, it is off.
     None that the kernel may give to a connection before the server listens, where it leaves enough of those.
     """
     try:
@@ -68,14 +69,14 @@ def free_ports() -> Ports:
         below = 0
     with contextlib.ExitStack() as stack:
         found: list[int] = []
-        while len(found) < 3:
+        while len(found) < 4:
             port = PICK.randrange(10_000, below) if below > 20_000 else 0
             one = stack.enter_context(socket.socket())
             with contextlib.suppress(OSError):
                 one.bind(("127.0.0.1", port))
                 found.append(one.getsockname()[1])
-        http, grpc, metrics = found
-        return Ports(http, grpc, metrics)
+        http, grpc, metrics, frontend = found
+        return Ports(http, grpc, metrics, openai=frontend if openai else 0)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from tests.odd_paths import ODD_NAMES, odd
 from tests.processes import descendants
 from tests.server.serving import serve_command, served
 
-FOLDERS = ("build_scripts", "client", "llm_ensemble", "model_repository", "serving")
+FOLDERS = ("build_scripts", "client", "llm_ensemble", "model_repository", "openai_frontend", "serving")
 INSTALLED = {"llm_ensemble": "llm_ensemble", "llm_ensemble_client": "client/llm_ensemble_client"}
 
 
