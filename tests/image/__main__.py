@@ -149,7 +149,8 @@ def check_serving(image: Image, **environ: object) -> None:
         outer.wait()
         log.unlink()
     say(
-        "served read-only as user 1000: HTTP, gRPC, OpenAI API, generate, health; SIGTERM drained, exit status 0"
+        "served read-only as user 1000: HTTP, gRPC, OpenAI API, generate, health; SIGTERM drained, "
+        "exit status 0"
     )
 
 

@@ -21,7 +21,6 @@ from tests.waiting import SECONDS, wait_for
 
 HOST = "127.0.0.1"
 PATHS = ("/health", "/v1/models", "/v1/length", "/v1/fails", "/v1/stream", "/v1/names")
-PIECE = b"x" * 16384
 
 
 class SmallApi:
@@ -37,7 +36,8 @@ class SmallApi:
 
     async def __call__(self, scope, receive, send):
         if scope.get("path") == "/v1/stream":
-            await self.stream(receive, send, float(scope["query_string"] or b"0"))
+            pause, _, size = scope["query_string"].partition(b",")
+            await self.stream(receive, send, float(pause or 0), bytes(int(size or 16384)))
         elif scope.get("path") == "/v1/fails":
             raise ZeroDivisionError
         else:
@@ -51,15 +51,15 @@ class SmallApi:
         log_fields(request.scope)["user"] = name
         return {}
 
-    async def stream(self, receive, send, pause):
-        """Send pieces until the client leaves, with a pause in seconds between them."""
+    async def stream(self, receive, send, pause, piece):
+        """Send a piece until the client leaves, with a pause in seconds after each."""
         self.asked.append("stream")
         await receive()
 
         async def write():
             await send({"type": "http.response.start", "status": 200, "headers": []})
             while True:
-                await send({"type": "http.response.body", "body": PIECE, "more_body": True})
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
                 await asyncio.sleep(pause)
 
         writing = asyncio.ensure_future(write())

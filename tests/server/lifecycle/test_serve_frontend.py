@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ from serving.tritonserver import free_ports
 from tests.asking import generate_stream, joined
 from tests.openai.protected import make_certificate, trusting
 from tests.processes import descendants
+from tests.scraping import scrape
 from tests.server.protocol.test_hosts import NEEDS_IPV6
 from tests.server.serving import FAILED, ready_serve, refused
 from tests.waiting import SECONDS, wait_for
@@ -97,6 +99,7 @@ def test_the_ready_line_has_the_address_and_it_answers(pace, tmp_path):
         ready = next(line for line in one_server.log.read_text().splitlines() if " is ready: " in line)
         assert ready.endswith(f", OpenAI API http://127.0.0.1:{ports.openai}")
         assert status_of(ports) == 200  # as soon as the line is there
+        assert Path(f"/proc/{frontend(one_server)}/oom_score_adj").read_text() == "500\n"
         assert json.loads(get(ports, "/v1/models")[1])["data"][0]["id"] == "pace"
         assert complete(ports).startswith("The")
         status, text = get(ports, "/metrics")
@@ -132,6 +135,18 @@ def test_a_frontend_that_dies_is_started_again_and_triton_serves_on(pace, tmp_pa
         one_server.server.process.send_signal(signal.SIGTERM)
         assert one_server.server.process.wait(SECONDS) == 0
     assert LONGEST_PAUSE_SECONDS >= 2
+
+
+def test_what_a_dead_frontend_had_asked_for_is_aborted(pace, tmp_path):
+    with serving(pace, tmp_path) as one_server, connect(one_server.server.ports) as connection:
+        body = {"model": "pace", "prompt": PROMPT, "max_tokens": 4000, "stream": True, "ignore_eos": True}
+        connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
+        assert connection.getresponse().read(10)
+        wait_for(lambda: scrape(one_server.server).value("llm_requests_running") == 1)
+        os.kill(frontend(one_server), signal.SIGKILL)
+        wait_for(
+            lambda: scrape(one_server.server).value("llm_requests_running") == 0, 20
+        )  # 2 on an idle machine
 
 
 def test_a_stop_while_the_frontend_is_dead_is_a_stop(pace, tmp_path):
