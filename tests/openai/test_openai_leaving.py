@@ -14,7 +14,7 @@ LONG = {"max_tokens": 400, "ignore_eos": True, "temperature": 1}
 CALLS = {"/v1/completions": {"prompt": PROMPT}, "/v1/chat/completions": {"messages": MESSAGES}}
 
 
-@pytest.mark.parametrize(("path", "stream", "n"), itertools.product(CALLS, [False, True], [1, 3]))
+@pytest.mark.parametrize(("path", "stream", "n"), [*itertools.product(CALLS, [False, True], [1, 3])])
 def test_leaving_while_text_is_generated(slow, path, stream, n):
     connection = slow.begin(path, {**CALLS[path], **LONG, "stream": stream, "n": n})
     slow.tapped.wait(lambda: slow.tapped.state["running"] == n)

@@ -16,6 +16,11 @@ LONG = {"temperature": 0, "max_tokens": 12, "ignore_eos": True}
 
 def strictly(kind, content):
     """Check content against a type of OpenAI's client; it may have no key that the type does not have."""
+    if kind is Completion:  # whose type forgets that events have no reason before the last one
+        ends = [
+            {**choice, "finish_reason": choice["finish_reason"] or "stop"} for choice in content["choices"]
+        ]
+        content = {**content, "choices": ends}
     read = kind.model_validate(content, strict=True)
     assert read.model_extra == {}
     for choice in getattr(read, "choices", []):
@@ -56,7 +61,7 @@ def test_events_have_openais_type(frontend, call, n, options):
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_the_role_comes_first_and_the_finish_reason_last(frontend, n):
-    events = frontend.chat(n=n, **LONG, temperature=1, stream=True).events[:-1]
+    events = frontend.chat(**{**LONG, "temperature": 1}, n=n, stream=True).events[:-1]
     for index in range(n):
         mine = [c for event in events for c in event["choices"] if c["index"] == index]
         assert mine[0]["delta"]["role"] == "assistant"
@@ -88,12 +93,12 @@ def test_models_have_openais_type(frontend, client):
     (model,) = client.models.list().data
     assert model.id == MODEL
     content = frontend.send(f"/v1/models/{MODEL}").content
-    assert content == model.model_dump() | {"max_model_len": 512}
+    assert content == model.model_dump(exclude_unset=True) | {"max_model_len": 512}
     del content["max_model_len"]  # as vLLM's have it
     strictly(Model, content)
 
 
-@pytest.mark.parametrize(("call", "stream"), itertools.product(CALLS, [False, True]))
+@pytest.mark.parametrize(("call", "stream"), [*itertools.product(CALLS, [False, True])])
 def test_the_request_id_comes_back_and_is_tritons(frontend, call, stream):
     path = {"chat": "/v1/chat/completions", "complete": "/v1/completions"}[call]
     body = {"model": MODEL, "stream": stream, "max_tokens": 3, "ignore_eos": True, "temperature": 0}
