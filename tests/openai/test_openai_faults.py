@@ -38,8 +38,9 @@ def ended(frontend, answer, plain):
 
 def test_an_engine_that_fails(mortal):
     answer, plain = begun(mortal)
-    mortal.begin("/v1/completions", {**LONG, "stream": True}, **{"X-Request-Id": "die"})
+    killer = mortal.begin("/v1/completions", {**LONG, "stream": True}, **{"X-Request-Id": "die"})
     last, status, error = ended(mortal, answer, plain)
+    killer.close()
     assert (last["type"], status, error["type"]) == ("server_error", 500, "server_error")
     assert "log" in last["message"]
     assert "told to die" not in last["message"] + error["message"]
