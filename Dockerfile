@@ -69,6 +69,7 @@ COPY --from=packages /opt/venv /opt/venv
 COPY --from=demo /demo /opt/llm-ensemble/demo
 COPY LICENSE /opt/llm-ensemble/
 COPY build_scripts /opt/llm-ensemble/build_scripts
+COPY openai_frontend /opt/llm-ensemble/openai_frontend
 COPY serving /opt/llm-ensemble/serving
 COPY model_repository /opt/llm-ensemble/model_repository
 COPY docker/llm-ensemble /usr/local/bin/
@@ -78,7 +79,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp
 USER 1000:1000
 WORKDIR /tmp
-EXPOSE 8000 8001 8002
+EXPOSE 8000 8001 8002 9000
 STOPSIGNAL SIGTERM
 # Asks /v2/health/ready: that of the ensemble, /v2/models/ensemble/ready, stays 200 when a stage has died.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["llm-ensemble", "health"]
@@ -95,6 +96,7 @@ COPY docker/add_package.sh docker/add_package.sh
 COPY client client
 COPY llm_ensemble llm_ensemble
 COPY build_scripts build_scripts
+COPY openai_frontend openai_frontend
 COPY serving serving
 COPY model_repository model_repository
 COPY docker/llm-ensemble /usr/local/bin/
@@ -119,7 +121,7 @@ ENV PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp
 USER 1000:1000
 WORKDIR /tmp
-EXPOSE 8000 8001 8002
+EXPOSE 8000 8001 8002 9000
 STOPSIGNAL SIGTERM
 # Loading a large model and compiling its kernels takes minutes; until then, the container is starting and not ill.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=15m CMD ["llm-ensemble", "health"]
@@ -146,7 +148,7 @@ ENV PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp
 USER 1000:1000
 WORKDIR /tmp
-EXPOSE 8000 8001 8002
+EXPOSE 8000 8001 8002 9000
 STOPSIGNAL SIGTERM
 # Loading a large engine takes minutes; until it is loaded, the container is starting and not ill.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=15m CMD ["llm-ensemble", "health"]

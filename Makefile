@@ -7,6 +7,7 @@ HOST ?= 127.0.0.1
 HTTP_PORT ?= 8000
 GRPC_PORT ?= 8001
 METRICS_PORT ?= 8002
+OPENAI_PORT ?= 9000
 GPU_DIR ?= /tmp/gpu
 GPU_RESULTS ?= build/gpu-results
 
@@ -37,7 +38,7 @@ OPTIONS = $(call given,BACKEND,backend) $(call given,PRECISION,precision) $(call
 # Where make gpu builds: beside, and not instead of, an engine of the same model for CPUs.
 GPU_OUTPUT = $(if $(value OUTPUT),$(call quoted,OUTPUT),"engines/$$(basename -- $(call quoted,MODEL))-vllm")
 PORTS = --host=$(call quoted,HOST) --http-port=$(call quoted,HTTP_PORT) --grpc-port=$(call quoted,GRPC_PORT) \
-  --metrics-port=$(call quoted,METRICS_PORT)
+  --metrics-port=$(call quoted,METRICS_PORT) --openai-port=$(call quoted,OPENAI_PORT)
 # Where pip would otherwise tell of its own new version on every call.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # File names are UTF-8, whatever the locale.
@@ -59,7 +60,7 @@ demo: .venv/.serve .venv-build/.build ## set up, build the demo engine, serve it
 build: .venv-build/.build ## MODEL=hub/name or folder, OUTPUT=engines/name, PRECISION=int8, ENGINE, BACKEND, MAX_BATCH_SIZE ...
 	$(BUILD) -m build_scripts.build --model=$(call quoted,MODEL) $(call given,OUTPUT,output) $(call given,ENGINE,engine) $(OPTIONS)
 
-serve: .venv/.serve ## ENGINE_DIR=engines/name, HTTP_PORT=8000 GRPC_PORT=8001 METRICS_PORT=8002, until Ctrl-C
+serve: .venv/.serve ## ENGINE_DIR=engines/name, HTTP_PORT=8000 GRPC_PORT=8001 METRICS_PORT=8002 OPENAI_PORT=9000, until Ctrl-C
 # By exec: a shell that stays between them, as an older dash does, makes make end a Ctrl-C with an error of its own.
 	@exec $(SERVE) -m serving.serve --engine-dir=$(call quoted,ENGINE_DIR) $(PORTS)
 
@@ -140,7 +141,7 @@ clean: ## remove the environments and the engines
 	@$(call quoted,PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: "$(call quoted,PYTHON)" cannot make a virtual environment (Debian: apt install python3-venv)"; exit 1; }
 	@$(call quoted,PYTHON) -c 'import shutil, sys; sys.version_info < (3, 13) or shutil.which("c++") or sys.exit("make: Python 3.13 has no wheel of numpy 1.26 and must compile it: apt install g++, or make PYTHON=python3.12 ...")'
 	$(call quoted,PYTHON) -m venv .venv
-	$(SERVE) -m pip install -q -e '.[openvino,client]'
+	$(SERVE) -m pip install -q -e '.[openvino,client,openai]'
 # Only the tritonserver/ folder of this wheel is wanted: its dependencies serve a Python API we do not use.
 # Pinned: it carries tritonserver 2.51.0, on which everything here was seen.
 	$(SERVE) -m pip install -q --no-deps nvidia-pytriton==0.7.0

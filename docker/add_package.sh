@@ -8,9 +8,24 @@ install() { python3 -m pip install --no-cache-dir --break-system-packages --root
 versions() { python3 -m pip list --format=freeze --disable-pip-version-check | sort; }
 
 versions > /tmp/before
-for wanted in jinja2 markupsafe msgspec numpy tokenizers; do
-    python3 -c "import sys, importlib.util as u; sys.exit(not u.find_spec('$wanted'))" \
-        || install "$(grep "^$wanted==" requirements/image.txt)"
+# By the names that Python imports; a distribution has dashes where it has underscores, and four have other names.
+for wanted in jinja2 markupsafe msgspec numpy tokenizers fastapi starlette pydantic pydantic_core annotated_types \
+    annotated_doc typing_inspection typing_extensions opentelemetry anyio uvicorn click httptools uvloop \
+    prometheus_client tritonclient grpc google.protobuf rapidjson ml_dtypes packaging; do
+    case $wanted in
+        opentelemetry) name=opentelemetry-api ;;
+        grpc) name=grpcio ;;
+        google.protobuf) name=protobuf ;;
+        rapidjson) name=python-rapidjson ;;
+        *) name=$(echo "$wanted" | tr _ -) ;;
+    esac
+    python3 - "$wanted" <<'END' || install "$(grep "^$name==" requirements/image.txt)"
+import importlib.util, sys
+try:
+    sys.exit(not importlib.util.find_spec(sys.argv[1]))
+except ModuleNotFoundError:  # not even the package around it
+    sys.exit(1)
+END
 done
 install .
 versions > /tmp/after

@@ -34,12 +34,11 @@ COUNTS = re.compile(r"^nv_inference_(?:request_success|request_failure|count)\{.
 OPEN = re.compile(rf"^(?:{names.REQUESTS_RUNNING}|{names.REQUESTS_WAITING})\b\S* (\S+)$", re.MULTILINE)
 
 
-def drain(server: Server) -> int:
-    """Let requests in flight end, then the server; return its exit status.
+def drain(server: Server, deadline: float) -> int:
+    """Let requests in flight end, until the deadline at most, then the server; return its exit status.
 
     The status is 0 also where the server was killed after IDLE_SECONDS without a request in flight.
     """
-    deadline = time.monotonic() + DRAIN_SECONDS
     if find_installation().is_before(*GRPC_WAITS):
         _wait_for_grpc(server, deadline)
     server.process.terminate()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The address of this machine and the three ports that a server listens on, and who is connected to them."""
+"""The address of this machine and the ports that a server listens on, and who is connected to them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,16 @@ class HostError(Exception):
 
 @dataclass(frozen=True)
 class Ports:
-    """An address and three ports. host: an IPv4 or IPv6 address, without brackets."""
+    """An address, Triton's three ports, and that of OpenAI's API, 0 if it is off.
+
+    host: an IPv4 or IPv6 address, without brackets.
+    """
 
     http: int
     grpc: int
     metrics: int
     host: str = "127.0.0.1"
+    openai: int = 0
 
     @property
     def http_url(self) -> str:

@@ -68,3 +68,4 @@ class ImageSettings:
     http_port: str = setting("8000", Values("a port", str), "The port of HTTP.")
     grpc_port: str = setting("8001", Values("a port", str), "The port of gRPC.")
     metrics_port: str = setting("8002", Values("a port", str), "The port of Prometheus' metrics.")
+    openai_port: str = setting("9000", Values("a port, or 0", str), "That of OpenAI's API; 0 turns it off.")

@@ -24,10 +24,10 @@ from llm_ensemble.child_process import END_WITH_PARENT
 from llm_ensemble.engines.kinds import engine_kind, package_folders, read_served
 from llm_ensemble.errors import SettingError
 from llm_ensemble.settings import read
+from serving.beside.ipv4_proxy import ipv4_proxy
 from serving.engine_python import find_engine_python
 from serving.errors import TritonError
 from serving.installation import find_installation
-from serving.ipv4_proxy import ipv4_proxy
 from serving.listening import Ports
 from serving.plain_paths import SHARED_MEMORY, scratch
 from serving.server_environment import (
@@ -56,9 +56,10 @@ PICK = random.SystemRandom()  # processes that start at once must not pick alike
 START_SECONDS = 240  # an engine that compiles kernels takes minutes the first time
 
 
-def free_ports() -> Ports:
+def free_ports(*, openai: bool = False) -> Ports:
     """Return ports of 127.0.0.1 that are free now, for a server that must not disturb others.
 
+    openai: whether OpenAI's API gets one, too; without, it is off.
     None that the kernel may give to a connection before the server listens, where it leaves enough of those.
     """
     try:
@@ -67,14 +68,14 @@ def free_ports() -> Ports:
         below = 0
     with contextlib.ExitStack() as stack:
         found: list[int] = []
-        while len(found) < 3:
+        while len(found) < 4:
             port = PICK.randrange(10_000, below) if below > 20_000 else 0
             one = stack.enter_context(socket.socket())
             with contextlib.suppress(OSError):
                 one.bind(("127.0.0.1", port))
                 found.append(one.getsockname()[1])
-        http, grpc, metrics = found
-        return Ports(http, grpc, metrics)
+        http, grpc, metrics, frontend = found
+        return Ports(http, grpc, metrics, openai=frontend if openai else 0)
 
 
 @contextlib.contextmanager

@@ -39,7 +39,7 @@ def ours(engine_dir: Path, log: Path, **environ: str) -> Iterator[Started]:
     python = os.environ.get("SERVING_PYTHON", sys.executable)
     command = [
         *(python, "-m", "serving.serve", "--engine-dir", str(engine_dir), "--http-port", str(ports.http)),
-        *("--grpc-port", str(ports.grpc), "--metrics-port", str(ports.metrics)),
+        *("--grpc-port", str(ports.grpc), "--metrics-port", str(ports.metrics), "--openai-port", "0"),
     ]
     settings = {"MAX_WAITING": "1024", "PREFIX_CACHE": "0", **environ}
     with _process(command, log, f"{ports.http_url}/v2/health/ready", settings) as (pid, seconds):

@@ -17,6 +17,8 @@ from llm_ensemble.errors import EngineDirectoryError, SettingError
 from llm_ensemble.manifest import TOKENIZER, Manifest, read_manifest, tokenizer_sha256
 from llm_ensemble.preprocessing.chat import load_chat_template
 from llm_ensemble.settings import read, read_settings
+from openai_frontend.settings import FrontendSettings
+from openai_frontend.settings import check as check_frontend
 from serving.engine_python import find_engine_python
 from serving.errors import PreflightError, TritonError
 from serving.installation import find_installation
@@ -40,6 +42,8 @@ def preflight(engine_dir: Path, ports: Ports) -> Manifest:
         _check_engine_dir(engine_dir, manifest)
         settings = read_engine_settings(manifest.engine)
         kind.check(engine_dir, manifest, settings, python.versions)
+        if ports.openai:
+            check_frontend(read(FrontendSettings, os.environ))
     except (EngineDirectoryError, SettingError, TritonError) as error:
         raise PreflightError(str(error)) from error
     if installation.version and installation.is_before(*READS_NUMPY_2):
@@ -82,6 +86,7 @@ def parse(description: str) -> argparse.Namespace:
     parser.add_argument("--http-port", type=int, default=8000)
     parser.add_argument("--grpc-port", type=int, default=8001)
     parser.add_argument("--metrics-port", type=int, default=8002)
+    parser.add_argument("--openai-port", type=int, default=9000, help="OpenAI's API; 0: off (default: 9000)")
     return parser.parse_args()
 
 
@@ -91,7 +96,9 @@ def ports_of(arguments: argparse.Namespace) -> Ports:
         host = resolve(arguments.host)
     except HostError as error:
         raise PreflightError(str(error)) from error
-    return Ports(arguments.http_port, arguments.grpc_port, arguments.metrics_port, host)
+    return Ports(
+        arguments.http_port, arguments.grpc_port, arguments.metrics_port, host, arguments.openai_port
+    )
 
 
 def main() -> int:

@@ -9,14 +9,18 @@ import socket
 from serving.errors import PreflightError
 from serving.listening import HOST_ADVICE, Ports
 
+OPENAI = "OPENAI_PORT"
 NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EINVAL, errno.EAFNOSUPPORT)
 
 
 def check_ports(ports: Ports) -> None:
     """Check that the server may listen there. Raises PreflightError."""
     wanted = {"HTTP_PORT": ports.http, "GRPC_PORT": ports.grpc, "METRICS_PORT": ports.metrics}
+    if ports.openai:
+        wanted[OPENAI] = ports.openai
     if len(set(wanted.values())) < len(wanted):
-        raise PreflightError(f"HTTP_PORT, GRPC_PORT and METRICS_PORT must differ, got {[*wanted.values()]}")
+        *most, last = wanted
+        raise PreflightError(f"{', '.join(most)} and {last} must differ, got {[*wanted.values()]}")
     for name, port in wanted.items():
         for host in ("::", "0.0.0.0") if ports.host == "::" else (ports.host,):
             _check_port(name, host, port)
@@ -32,7 +36,8 @@ def _check_port(name: str, host: str, port: int) -> None:
             raise PreflightError(f"HOST={host} {_why_not(host)}") from error
         taken = error.errno == errno.EADDRINUSE
         reason = "is taken" if taken else f"cannot be used on {host} ({error.strerror})"
-        raise PreflightError(f"port {port} {reason}: choose another with {name}=...") from error
+        otherwise = f", or none with {name}=0" if name == OPENAI else ""
+        raise PreflightError(f"port {port} {reason}: choose another with {name}=...{otherwise}") from error
 
 
 def _why_not(host: str) -> str:

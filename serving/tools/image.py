@@ -35,16 +35,17 @@ HELP = """\
 docker run ... IMAGE [COMMAND]
 
   serve                     serve the engine directory mounted at /engine (default; the cpu image brings a
-                            small one): HTTP on 8000, gRPC on 8001, metrics on 8002, until it is stopped
+                            small one): HTTP on 8000, gRPC on 8001, metrics on 8002, OpenAI's API on 9000,
+                            until it is stopped
   build --model ...         build an engine directory of a Hugging Face checkpoint (see build --help)
   check                     check that the engine directory can be served here
   generate "PROMPT"         send a prompt to a server, by default this container's (see generate --help)
   help                      show this text
 
 In a running container: docker exec NAME llm-ensemble generate "PROMPT"
-Settings are environment variables: ENGINE_DIR, HOST, HTTP_PORT, GRPC_PORT, METRICS_PORT, ADMIN_KEY,
-MAX_WAITING, DEADLINE_MS, LOG_FORMAT, LOG_TEXT, HANG_SECONDS, ON_DEAD, TRACE_URL, TRACE_RATE;
-docs/settings.md explains them.
+Settings are environment variables: ENGINE_DIR, HOST, HTTP_PORT, GRPC_PORT, METRICS_PORT, OPENAI_PORT,
+OPENAI_API_KEYS, ADMIN_KEY, MAX_WAITING, DEADLINE_MS, LOG_FORMAT, LOG_TEXT, HANG_SECONDS, ON_DEAD, TRACE_URL,
+TRACE_RATE; docs/settings.md explains them.
 """
 
 
@@ -67,6 +68,7 @@ def _serving_options(environ: Mapping[str, str]) -> list[str]:
         f"--http-port={settings.http_port}",
         f"--grpc-port={settings.grpc_port}",
         f"--metrics-port={settings.metrics_port}",
+        f"--openai-port={settings.openai_port}",
     ]
 
 

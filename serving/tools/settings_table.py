@@ -11,6 +11,7 @@ from typing import Any
 
 from llm_ensemble.engines.kinds import KINDS, engine_kind
 from llm_ensemble.settings import Settings, declared
+from openai_frontend.settings import FrontendSettings
 from serving.settings import ImageSettings, ServerSettings
 
 HEAD = """# Settings
@@ -29,6 +30,7 @@ def document() -> str:
     for name in KINDS:
         if declared(engine_kind(name).settings):
             parts += [f"\n## {name} alone\n\n", table(engine_kind(name).settings)]
+    parts += ["\n## OpenAI's API\n\n", table(FrontendSettings)]
     parts += ["\n## Images alone\n\n", table(ImageSettings)]
     return "".join(parts)
 

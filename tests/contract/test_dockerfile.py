@@ -31,7 +31,8 @@ def ignored(path):
 def test_everything_that_is_copied_is_let_in():
     lines = [line.split()[1:-1] for line in DOCKERFILE.splitlines() if line.startswith("COPY ")]
     sources = {source for line in lines if not line[0].startswith("--from") for source in line}
-    assert {"llm_ensemble", "build_scripts", "model_repository", "docker/llm-ensemble"} <= sources
+    served = {"llm_ensemble", "build_scripts", "openai_frontend", "model_repository", "docker/llm-ensemble"}
+    assert served <= sources
     assert not [source for source in sources if not (ROOT / source).exists() or ignored(source)]
 
 
@@ -55,7 +56,7 @@ def test_the_gpu_image_is_the_default_and_all_run_as_the_same_user():
             "USER 1000:1000",
             'ENTRYPOINT ["llm-ensemble"]',
             'CMD ["serve"]',
-            "EXPOSE 8000 8001 8002",
+            "EXPOSE 8000 8001 8002 9000",
         ):
             assert line in stage.splitlines()
         assert "HEALTHCHECK" in stage
@@ -78,8 +79,23 @@ def test_the_version_label_is_the_package_s():
 
 def test_the_image_has_what_the_package_and_the_makefile_ask_for():
     text = (ROOT / "pyproject.toml").read_text()
-    for name in re.findall(r'^    "(\w+)>=', text.partition("[project.optional")[0], re.MULTILINE):
+    (openai,) = re.findall(r"^openai = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+    wanted = text.partition("[project.optional")[0] + openai
+    for name in re.findall(r'^    "([\w-]+)>=', wanted, re.MULTILINE):
         assert name in PINS
+
+
+def test_an_image_on_another_s_base_gets_all_that_the_cpu_image_has_but_its_engine():
+    added = (ROOT / "docker/add_package.sh").read_text()
+    (names,) = re.findall(r"for wanted in (.*?); do", added.replace("\\\n", ""), re.DOTALL)
+    other = dict(re.findall(r"(\S+)\) name=([\w-]+) ;;", added))
+    distributions = {other.get(name, name.replace("_", "-")) for name in names.split()}
+    engine = {name for name in PINS if name.startswith(("openvino", "nvidia-pytriton"))}
+    assert distributions == PINS.keys() - engine
+
+
+def test_the_image_s_engine_and_tritonserver_are_those_of_the_makefile():
+    text = (ROOT / "pyproject.toml").read_text()
     assert f"openvino-genai=={PINS['openvino-genai']}" in text
     assert f"nvidia-pytriton=={PINS['nvidia-pytriton']}" in (ROOT / "Makefile").read_text()
 

@@ -7,9 +7,11 @@ import subprocess
 import pytest
 
 from llm_ensemble.telemetry import names
+from openai_frontend.telemetry import metrics as frontend
 from serving.tritonserver import ROOT
 
-DECLARED = {value for key, value in vars(names).items() if key.isupper()}
+OF_FRONTEND = {value for value in vars(frontend).values() if str(value).startswith("llm_openai_")}
+DECLARED = {value for key, value in vars(names).items() if key.isupper()} | OF_FRONTEND
 NAME = re.compile(r"\bllm_(?!ensemble)[a-z_]+")
 SUFFIX = re.compile(r"_(bucket|sum|count)$")
 FILES = subprocess.run(

@@ -8,12 +8,14 @@ base of one's own (a folder or tar file with a root filesystem) and the demo eng
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 from serving.tritonserver import ROOT, Ports, Server, free_ports
@@ -88,7 +90,7 @@ def check_configuration(image: Image) -> None:
     configuration = image.configuration
     assert configuration["User"] == USER
     assert configuration["Healthcheck"]["Test"] == ["CMD", "llm-ensemble", "health"]
-    assert set(configuration["ExposedPorts"]) == {"8000/tcp", "8001/tcp", "8002/tcp"}
+    assert set(configuration["ExposedPorts"]) == {"8000/tcp", "8001/tcp", "8002/tcp", "9000/tcp"}
     for label in ("title", "description", "licenses", "source", "version"):
         assert f"org.opencontainers.image.{label}" in configuration["Labels"], label
     say("configuration: user, healthcheck, ports, labels")
@@ -120,12 +122,13 @@ def check_no_torch(image: Image) -> None:
 
 def named(ports: Ports) -> dict[str, object]:
     """Ports as the image's settings."""
-    return {"HTTP_PORT": ports.http, "GRPC_PORT": ports.grpc, "METRICS_PORT": ports.metrics}
+    triton = {"HTTP_PORT": ports.http, "GRPC_PORT": ports.grpc, "METRICS_PORT": ports.metrics}
+    return triton | {"OPENAI_PORT": ports.openai}
 
 
 def check_serving(image: Image, **environ: object) -> None:
-    """Serve, ask over HTTP and gRPC, stop with SIGTERM: exit status 0, and nothing left."""
-    ports = free_ports()
+    """Serve, ask over HTTP, gRPC and OpenAI's API, stop with SIGTERM: exit status 0, and nothing left."""
+    ports = free_ports(openai=True)
     log = Path(f"{image.root}.log")
     with log.open("w") as file:
         outer = image.start(environ={**named(ports), **environ}, stdout=file, stderr=file)
@@ -145,7 +148,10 @@ def check_serving(image: Image, **environ: object) -> None:
         outer.kill()
         outer.wait()
         log.unlink()
-    say("served read-only as user 1000: HTTP, gRPC, generate, health; SIGTERM drained, exit status 0")
+    say(
+        "served read-only as user 1000: HTTP, gRPC, OpenAI API, generate, health; SIGTERM drained, "
+        "exit status 0"
+    )
 
 
 def ask(image: Image, server: Server) -> None:
@@ -154,6 +160,11 @@ def ask(image: Image, server: Server) -> None:
     assert text.strip()
     with GrpcStream(server) as stream:
         assert joined(stream.ask(text_input=PROMPT, stream=True)).strip()
+    body = json.dumps({"model": "demo", "prompt": PROMPT, "max_tokens": 8}).encode()
+    url = f"http://127.0.0.1:{server.ports.openai}/v1/completions"
+    asked = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        assert json.load(answer)["choices"][0]["text"].strip()
     # In a container of its own, which has the same network: also what docker exec would run in the first.
     status, out, err = image.run("generate", PROMPT, "--url", server.ports.http_url)
     assert (status, bool(out.strip()), err) == (0, True, "")

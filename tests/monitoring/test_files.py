@@ -110,14 +110,16 @@ def test_compose_mounts_existing_files_where_they_are_expected(compose):
 
 
 def test_services_are_found_by_the_names_and_ports_they_have(compose):
-    (job,) = yaml.safe_load((MONITORING / "prometheus.yml").read_text())["scrape_configs"]
-    assert [static["targets"] for static in job["static_configs"]] == [["server:8002"]]
+    jobs = yaml.safe_load((MONITORING / "prometheus.yml").read_text())["scrape_configs"]
+    targets = [static["targets"] for job in jobs for static in job["static_configs"]]
+    assert targets == [["server:8002"], ["server:9000"]]
     exposed = re.findall(r"^EXPOSE (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    assert all("8002" in ports.split() for ports in exposed)
+    assert all({"8002", "9000"} <= set(ports.split()) for ports in exposed)
     (source,) = provisioned("datasources/prometheus.yml")["datasources"]
     assert source["url"] == "http://prometheus:9090"
     assert {"server", "prometheus"} <= compose.keys()
-    assert all(f'job="{job["job_name"]}"' in text for text in re.findall(r"up\{[^}]*\}", all_queries()))
+    asked = set(re.findall(r'up\{[^}]*job="([^"]*)"', all_queries()))
+    assert asked == {job["job_name"] for job in jobs}
 
 
 def all_queries():

@@ -65,7 +65,7 @@ def elsewhere(text, ports):
 def served(demo_output, ports, tmp_path_factory):
     """`make serve`, run as the README says, ended as its reader would: Ctrl-C to the whole group."""
     command = the_one("make serve ENGINE_DIR=engines/demo")
-    where = f" HTTP_PORT={ports.http} GRPC_PORT={ports.grpc} METRICS_PORT={ports.metrics}"
+    where = f" HTTP_PORT={ports.http} GRPC_PORT={ports.grpc} METRICS_PORT={ports.metrics} OPENAI_PORT=0"
     log = tmp_path_factory.mktemp("serve") / "log"
     with log.open("wb") as file:
         process = subprocess.Popen(

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 from serving.tritonserver import ROOT, Server, free_ports
@@ -19,7 +20,7 @@ def serve_command(engine_dir, ports, module="serving.serve"):
     return [
         *(sys.executable, "-m", module, "--engine-dir", str(engine_dir)),
         *("--http-port", str(ports.http), "--grpc-port", str(ports.grpc)),
-        *("--metrics-port", str(ports.metrics), "--host", ports.host),
+        *("--metrics-port", str(ports.metrics), "--openai-port", str(ports.openai), "--host", ports.host),
     ]
 
 
@@ -55,6 +56,16 @@ def refused(engine_dir, ports=None, command=serve_command, **environ):
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     return line
+
+
+def is_healthy(ports):
+    """Return whether OpenAI's API answers that it is."""
+    with (
+        contextlib.suppress(OSError),
+        urllib.request.urlopen(f"http://{ports.host}:{ports.openai}/health") as answer,
+    ):
+        return answer.status == 200
+    return False
 
 
 class ReadyServe:

@@ -56,8 +56,9 @@ class Terminal:
 def terminal(demo_engine, tmp_path):
     """`make serve` of an engine directory whose name has characters that a shell interprets."""
     engine = shutil.copytree(demo_engine, tmp_path / odd("utf-8").replace("\n", " "))
-    ports = free_ports()
+    ports = free_ports(openai=True)
     where = [f"HTTP_PORT={ports.http}", f"GRPC_PORT={ports.grpc}", f"METRICS_PORT={ports.metrics}"]
+    where.append(f"OPENAI_PORT={ports.openai}")
     with contextlib.closing(Terminal("make", "serve", f"ENGINE_DIR={engine}", *where)) as terminal:
         yield terminal
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from serving.plain_paths import SHARED_MEMORY
-from serving.tritonserver import ROOT
+from serving.tritonserver import ROOT, free_ports
 from tests.asking import generate
 from tests.odd_paths import ODD_NAMES, odd
 from tests.processes import descendants
-from tests.server.serving import serve_command, served
+from tests.server.serving import is_healthy, serve_command, served
+from tests.waiting import wait_for
 
-FOLDERS = ("build_scripts", "client", "llm_ensemble", "model_repository", "serving")
+FOLDERS = ("build_scripts", "client", "llm_ensemble", "model_repository", "openai_frontend", "serving")
 INSTALLED = {"llm_ensemble": "llm_ensemble", "llm_ensemble_client": "client/llm_ensemble_client"}
 
 
@@ -26,8 +27,10 @@ def test_an_engine_a_temporary_folder_and_a_home_with_any_name_are_served(demo_e
     folder = tmp_path / odd(kind)
     engine = shutil.copytree(demo_engine, folder / odd(kind))
     environ = {name: str(folder) for name in ("TMPDIR", "HOME", "XDG_CACHE_HOME", "ANY_OTHER")}
-    with served(engine, tmp_path / "log", **environ) as server:
+    ports = free_ports(openai=True)
+    with served(engine, tmp_path / "log", ports, **environ) as server:
         assert generate(server, "The server", max_tokens=4)["num_output_tokens"] == 4
+        wait_for(lambda: is_healthy(ports))
         server.process.terminate()
         assert server.process.wait(60) == 0
     assert not [name for name in os.listdir(folder) if name.startswith("llm-ensemble-")]

@@ -17,7 +17,7 @@ from serving.installation import find_installation
 from serving.tritonserver import ROOT, free_ports
 from tests.asking import generate
 from tests.processes import descendants
-from tests.server.serving import refused, serve_command, served
+from tests.server.serving import is_healthy, refused, serve_command, served
 from tests.waiting import wait_for
 
 
@@ -48,10 +48,12 @@ def test_no_process_imports_torch(demo_engine, tmp_path):
     imported = tmp_path / "imported"
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch/__init__.py").write_text(f"open({str(imported)!r}, 'w').close()")
-    with served(demo_engine, tmp_path / "log", PYTHONPATH=str(tmp_path)) as server:
+    ports = free_ports(openai=True)
+    with served(demo_engine, tmp_path / "log", ports, PYTHONPATH=str(tmp_path)) as server:
         generate(server, "The server", max_tokens=4)
+        wait_for(lambda: is_healthy(ports))
         processes = descendants(server.process.pid)
-        assert len(processes) == 6  # serve, tritonserver, four stages
+        assert len(processes) == 7  # serve, tritonserver, four stages, the OpenAI frontend
         assert not [file for process in processes for file in process.mapped if "torch" in file.lower()]
     assert not imported.exists()
 

@@ -13,7 +13,7 @@ from serving.tools import image
 from serving.tritonserver import ROOT
 from tests.waiting import wait_for
 
-PORTS = ["--http-port=8000", "--grpc-port=8001", "--metrics-port=8002"]
+PORTS = ["--http-port=8000", "--grpc-port=8001", "--metrics-port=8002", "--openai-port=9000"]
 
 
 @pytest.fixture(autouse=True)
@@ -40,8 +40,10 @@ def test_the_demo_engine_is_served_until_another_is_mounted(folders):
 
 
 def test_settings_have_the_names_that_make_has():
-    environ = {"ENGINE_DIR": "/e", "HOST": "::", "HTTP_PORT": "1", "GRPC_PORT": "2", "METRICS_PORT": "3"}
+    environ = {"ENGINE_DIR": "/e", "HOST": "::", "HTTP_PORT": "1", "GRPC_PORT": "2"}
+    environ |= {"METRICS_PORT": "3", "OPENAI_PORT": "0"}
     options = ["--engine-dir=/e", "--host=::", "--http-port=1", "--grpc-port=2", "--metrics-port=3"]
+    options += ["--openai-port=0"]
     assert image.command(["serve"], environ)[2:] == options
 
 
