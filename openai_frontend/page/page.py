@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The routes of the page: its three files, and what it asks for while it is open.
 
-The files are read once and sent as they are. No other origin may load them, frame them, or be loaded by them, and
-no script or style runs that is not in them: the page shows text that a model wrote.
+The files are read once and sent as they are. Their headers let them load nothing from elsewhere and nobody frame
+them, and no script or style runs that is not in them: the page shows text that a model wrote.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class ShownModel(Protocol):
     """What the page says of the model."""
 
     @property
-    def name(self) -> str:
-        """The name that requests have."""
+    def names(self) -> tuple[str, ...]:
+        """By which requests may name it; the page takes the first."""
 
     @property
     def has_chat_template(self) -> bool:
@@ -122,7 +122,7 @@ def page_routes(model: ShownModel, metrics_url: str | None) -> APIRouter:
             max_running=engine.max_batch_size,
             max_waiting=engine.max_waiting,
         )
-        return Status(model.name, model.has_chat_template, limits, load)
+        return Status(model.names[0], model.has_chat_template, limits, load)
 
     return router
 

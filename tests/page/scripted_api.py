@@ -2,6 +2,7 @@
 """The page's own server with an API behind it that says what a test wants: what no model says to order."""
 
 import asyncio
+import collections
 import contextlib
 import json
 import socket
@@ -32,10 +33,12 @@ class Script:
     message: str = ""
     after: str = "done"
     finish_reason: str = "stop"
+    bytes_at_once: int = 0  # of the stream; 0: an event at a time
     asked: list = field(default_factory=list)  # bodies
     left: list = field(default_factory=list)  # bodies of those whose client went away
+    paths: collections.Counter = field(default_factory=collections.Counter)
 
-    name: str = "scripted/model"
+    names: tuple = ("scripted/model",)
     has_chat_template: bool = True
     limits: Limits = LIMITS
 
@@ -45,14 +48,16 @@ def error_body(message):
 
 
 def event(content):
-    return f"data: {content if isinstance(content, str) else json.dumps(content)}\n\n"
+    return f"data: {content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)}\n\n"
 
 
 async def events(script, body):
     is_chat = "messages" in body
     try:
         if is_chat:
-            yield event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}], "usage": None})
+            yield event(
+                {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}], "usage": None}
+            )
         for text in script.texts:
             await asyncio.sleep(script.seconds)
             choice = {"delta": {"content": text}} if is_chat else {"text": text}
@@ -68,13 +73,28 @@ async def events(script, body):
     choice = {"delta": {}} if is_chat else {"text": ""}
     yield event({"choices": [{"index": 0, **choice, "finish_reason": script.finish_reason}], "usage": None})
     count = len(script.texts)
-    yield event({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": count, "total_tokens": count + 3}})
+    yield event(
+        {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": count, "total_tokens": count + 3}}
+    )
     yield event("[DONE]")
+
+
+async def in_pieces(stream, size):
+    """Cut a stream into packets of so many bytes."""
+    content = "".join([event async for event in stream]).encode()
+    for at in range(0, len(content), size):
+        yield content[at : at + size]
+        await asyncio.sleep(0)
 
 
 def make_app(script, metrics_url=None):
     app = FastAPI()
     app.include_router(page_routes(script, metrics_url))
+
+    @app.middleware("http")
+    async def count(request: Request, call_next):
+        script.paths[request.url.path] += 1
+        return await call_next(request)
 
     @app.post("/v1/chat/completions")
     @app.post("/v1/completions")
@@ -83,7 +103,10 @@ def make_app(script, metrics_url=None):
         script.asked.append(body)
         if script.status != 200:
             return JSONResponse(error_body(script.message), script.status, headers=script.headers)
-        return StreamingResponse(events(script, body), media_type="text/event-stream")
+        stream = events(script, body)
+        if script.bytes_at_once:
+            stream = in_pieces(stream, script.bytes_at_once)
+        return StreamingResponse(stream, media_type="text/event-stream")
 
     @app.post("/tokenize")
     async def tokenize(request: Request):
