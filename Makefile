@@ -140,7 +140,7 @@ clean: ## remove the environments and the engines
 	@$(call quoted,PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: "$(call quoted,PYTHON)" cannot make a virtual environment (Debian: apt install python3-venv)"; exit 1; }
 	@$(call quoted,PYTHON) -c 'import shutil, sys; sys.version_info < (3, 13) or shutil.which("c++") or sys.exit("make: Python 3.13 has no wheel of numpy 1.26 and must compile it: apt install g++, or make PYTHON=python3.12 ...")'
 	$(call quoted,PYTHON) -m venv .venv
-	$(SERVE) -m pip install -q -e '.[openvino,client]'
+	$(SERVE) -m pip install -q -e '.[openvino,client,openai]'
 # Only the tritonserver/ folder of this wheel is wanted: its dependencies serve a Python API we do not use.
 # Pinned: it carries tritonserver 2.51.0, on which everything here was seen.
 	$(SERVE) -m pip install -q --no-deps nvidia-pytriton==0.7.0

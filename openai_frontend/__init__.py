@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenAI's API in front of Triton, and a page to talk to the model."""
+"""OpenAI's API in front of the ensemble: a process beside Triton that asks it over gRPC."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The routes of the page: its three files, and what it asks for while it is open.
 
-The files are read once and sent as they are. Their headers let them load nothing from elsewhere and nobody frame
-them, and no script or style runs that is not in them: the page shows text that a model wrote.
+The files are read once and sent as they are. By their headers they load nothing from elsewhere, nobody can
+frame them, and no script or style runs that is not in them: the page shows text that a model wrote.
 """
 
 from __future__ import annotations
@@ -71,6 +71,11 @@ class Load:
     max_running: int
     max_waiting: int
 
+    @classmethod
+    def of(cls, engine: EngineStatus) -> Load:
+        """Return the load of an engine."""
+        return cls(engine.running, engine.waiting, engine.max_batch_size, engine.max_waiting)
+
 
 @dataclass(frozen=True)
 class Status:
@@ -116,13 +121,7 @@ def page_routes(model: ShownModel, metrics_url: str | None) -> APIRouter:
     async def status(response: Response) -> Status:
         response.headers["Cache-Control"] = "no-store"
         engine = await metrics.read()
-        load = engine and Load(
-            running=engine.running,
-            waiting=engine.waiting,
-            max_running=engine.max_batch_size,
-            max_waiting=engine.max_waiting,
-        )
-        return Status(model.names[0], model.has_chat_template, limits, load)
+        return Status(model.names[0], model.has_chat_template, limits, Load.of(engine) if engine else None)
 
     return router
 

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two calls that generate text, as routes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from llm_ensemble_client import AsyncClient
+from openai_frontend.api.chat import ChatBody
+from openai_frontend.api.completions import CompletionBody
+from openai_frontend.api.reading import read_body
+from openai_frontend.errors import refusal
+from openai_frontend.generation.answer import Answer, ChatAnswer, CompletionAnswer
+from openai_frontend.generation.replying import Reply
+from openai_frontend.served_model import ServedModel
+
+
+def generation_routes(model: ServedModel, client: AsyncClient) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter()
+
+    @router.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Any:
+        """Answer a conversation."""
+        body = await read_body(request, ChatBody)
+        if not model.has_chat_template:
+            raise refusal("messages", "this model has no chat template; send a prompt to /v1/completions")
+        return _reply(body, ChatAnswer)
+
+    @router.post("/v1/completions")
+    async def completions(request: Request) -> Any:
+        """Continue texts."""
+        body = await read_body(request, CompletionBody)
+        return _reply(body, CompletionAnswer)
+
+    def _reply(body: ChatBody | CompletionBody, kind: type[Answer]) -> Reply:
+        model.check_name(body.model)
+        asked = body.asked()
+        answer = kind(body.model, model.fingerprint, asked.has_usage)
+        echoes = [_text(prompt, model) if asked.echo else "" for prompt in asked.prompts]
+        at_once = max(1, model.limits.max_batch_size // asked.sequences)
+        return Reply(client, asked, answer, echoes, at_once)
+
+    return router
+
+
+def _text(prompt: Mapping[str, Any], model: ServedModel) -> str:
+    """Return a prompt as text."""
+    if "prompt" in prompt:
+        return str(prompt["prompt"])
+    return model.tokenizer.decode(prompt["input_ids"], skip_special_tokens=False)

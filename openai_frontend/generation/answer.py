@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The answers of both calls: whole, or as events.
+
+An event is put together of bytes that were made once a request, and of the new text: the streams of a busy
+server have thousands of them a second.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from openai_frontend.generation.pieces import Piece, Usage
+
+DONE = b"data: [DONE]\n\n"
+encode = msgspec.json.Encoder().encode
+
+
+class Answer:
+    """The answer to one request: its head and the form of its choices.
+
+    has_usage: whether a stream ends with the usage; then every event has the key.
+    """
+
+    prefix = kind = event_kind = ""
+
+    def __init__(self, model: str, fingerprint: str, has_usage: bool) -> None:
+        self._head = {
+            "id": f"{self.prefix}-{uuid.uuid4().hex}",
+            "object": self.kind,
+            "created": int(time.time()),
+            "model": model,
+            "system_fingerprint": fingerprint,
+        }
+        self._has_usage = has_usage
+        event = encode({**self._head, "object": self.event_kind})
+        self._begin = b"data: " + event[:-1] + b',"choices":[{"index":%d,'
+        self._end = b"}]" + (b',"usage":null' if has_usage else b"") + b"}\n\n"
+        self._running = b"null" + self._end  # behind "finish_reason":
+
+    def whole(self, choices: Sequence[Piece], usage: Usage) -> bytes:
+        """Return the answer that is not streamed."""
+        contents = [
+            {"index": choice.index, **self._choice(choice), "finish_reason": choice.finish}
+            for choice in choices
+        ]
+        return encode({**self._head, "choices": contents, "usage": usage.content()})
+
+    def opening(self, index: int, echo: str) -> bytes:
+        """Return the events with which a choice begins. echo: the prompt, if the text begins with it."""
+        raise NotImplementedError
+
+    def delta(self, piece: Piece) -> bytes:
+        """Return the event of new text."""
+        raise NotImplementedError
+
+    def ending(self, piece: Piece) -> bytes:
+        """Return the event with which a choice ends."""
+        raise NotImplementedError
+
+    def closing(self, usage: Usage) -> bytes:
+        """Return the last events."""
+        if not self._has_usage:
+            return DONE
+        content = {**self._head, "object": self.event_kind, "choices": [], "usage": usage.content()}
+        return b"data: " + encode(content) + b"\n\n" + DONE
+
+    def _choice(self, choice: Piece) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+class ChatAnswer(Answer):
+    """Of /v1/chat/completions."""
+
+    prefix, kind, event_kind = "chatcmpl", "chat.completion", "chat.completion.chunk"
+
+    def opening(self, index: int, echo: str) -> bytes:
+        """Return the event with the role."""
+        delta = b'"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":'
+        return self._begin % index + delta + self._running
+
+    def delta(self, piece: Piece) -> bytes:
+        """Return the event of new text."""
+        text = b'"delta":{"content":' + encode(piece.text) + b'},"logprobs":'
+        return (
+            self._begin % piece.index + text + encode(piece.log_probs) + b',"finish_reason":' + self._running
+        )
+
+    def ending(self, piece: Piece) -> bytes:
+        """Return the event with the finish reason."""
+        reason = b'"delta":{},"logprobs":null,"finish_reason":' + encode(piece.finish)
+        return self._begin % piece.index + reason + self._end
+
+    def _choice(self, choice: Piece) -> dict[str, Any]:
+        message = {"role": "assistant", "content": choice.text, "refusal": None}
+        return {"message": message, "logprobs": choice.log_probs}
+
+
+class CompletionAnswer(Answer):
+    """Of /v1/completions."""
+
+    prefix, kind, event_kind = "cmpl", "text_completion", "text_completion"
+
+    def opening(self, index: int, echo: str) -> bytes:
+        """Return the event with the prompt, if the text begins with it."""
+        return self.delta(Piece(index, echo)) if echo else b""
+
+    def delta(self, piece: Piece) -> bytes:
+        """Return the event of new text."""
+        text = b'"text":' + encode(piece.text) + b',"logprobs":' + encode(piece.log_probs)
+        return self._begin % piece.index + text + b',"finish_reason":' + self._running
+
+    def ending(self, piece: Piece) -> bytes:
+        """Return the event with the finish reason."""
+        reason = b'"text":"","logprobs":null,"finish_reason":' + encode(piece.finish)
+        return self._begin % piece.index + reason + self._end
+
+    def _choice(self, choice: Piece) -> dict[str, Any]:
+        return {"text": choice.text, "logprobs": choice.log_probs}

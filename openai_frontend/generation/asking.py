@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one request of OpenAI's API asks of the ensemble, and the asking: a request of it for each prompt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llm_ensemble_client import AsyncClient, Response
+
+ALL_THAT_FITS = -1  # max_tokens
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked, in the contract's fields.
+
+    prompts: the fields of each. sampling: those of all. names: OpenAI's names of the contract's fields, for
+    errors. has_usage: whether a stream ends with the usage. echo: whether a text begins with its prompt.
+    """
+
+    prompts: Sequence[Mapping[str, Any]]
+    sampling: Mapping[str, Any]
+    names: Mapping[str, str]
+    is_streamed: bool
+    has_usage: bool
+    echo: bool = False
+
+    @property
+    def sequences(self) -> int:
+        """Sequences a prompt."""
+        n: int = self.sampling.get("num_return_sequences") or self.sampling.get("beam_width") or 1
+        return n
+
+
+class Arrivals:
+    """The responses of all prompts, as they come. Those that nobody has taken yet wait here.
+
+    The tasks that read responses never wait for the client that they are for. So a client that takes them
+    slowly gets several at once, and its responses do not fill Triton's memory.
+    """
+
+    def __init__(
+        self, client: AsyncClient, asked: Asked, request_id: str, headers: Mapping[str, str], at_once: int
+    ) -> None:
+        """Ask. headers: by which the request's trace goes on. at_once: prompts asked at the same time."""
+        self._client, self._asked = client, asked
+        self._request_id, self._headers = request_id, headers
+        self._places = asyncio.Semaphore(at_once)
+        self._waiting: list[tuple[int, Response]] = []
+        self._error: Exception | None = None
+        self._has_left = False
+        self._change = asyncio.Event()
+        self._readers = [asyncio.create_task(self._read(number)) for number in range(len(asked.prompts))]
+        self._reading = len(self._readers)
+
+    async def take(self) -> list[tuple[int, Response]]:
+        """Wait for responses; return all that are there, each with its prompt's number; none after the last.
+
+        Raise ClientError, when those before it were taken, and ClientLeft.
+        """
+        while not self._waiting:
+            if self._has_left:
+                raise ClientLeft
+            if self._error:
+                raise self._error
+            if not self._reading:
+                return []
+            self._change.clear()
+            await self._change.wait()
+        taken, self._waiting = self._waiting, []
+        return taken
+
+    def leave(self) -> None:
+        """Let take() raise ClientLeft."""
+        self._has_left = True
+        self._waiting.clear()
+        self._change.set()
+
+    async def close(self) -> None:
+        """Abort what has not ended."""
+        for reader in self._readers:
+            reader.cancel()
+        await asyncio.gather(*self._readers, return_exceptions=True)
+
+    async def _read(self, number: int) -> None:
+        try:
+            if len(self._readers) > 1:
+                async with self._places:
+                    await self._ask(number)
+            else:
+                await self._ask(number)
+        except Exception as error:  # raised where it is handled, by take()
+            self._error = self._error or error
+        finally:
+            self._reading -= 1
+            self._change.set()
+
+    async def _ask(self, number: int) -> None:
+        several = len(self._asked.prompts) > 1
+        responses = self._client.responses(
+            **self._asked.prompts[number],
+            **self._asked.sampling,
+            stream=self._asked.is_streamed,
+            request_id=f"{self._request_id}-{number}" if several else self._request_id,
+            headers=self._headers,
+        )
+        async with responses:
+            async for response in responses:
+                self._waiting.append((number, response))
+                self._change.set()
+
+
+class ClientLeft(Exception):
+    """The client has closed its connection."""

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A streamed answer: responses of the ensemble to events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from openai_frontend.errors import ApiError
+from openai_frontend.generation.answer import Answer
+from openai_frontend.generation.pieces import Arrived, Piece, Usage, failure, pieces
+
+QUIET = b": \n\n"  # a comment, which readers of events skip: the stream lives, and proxies let it
+
+
+class Events:
+    """The events of one answer. echoes: with what the text of each prompt begins."""
+
+    def __init__(self, answer: Answer, sequences: int, echoes: Sequence[str]) -> None:
+        self._answer, self._sequences, self._echoes = answer, sequences, echoes
+        self._usage = Usage()
+        self._ended: set[int] = set()
+        self.failure: ApiError | None = None  # with which the stream must end
+
+    def opening(self) -> bytes:
+        """Return the first events."""
+        indices = range(len(self._echoes) * self._sequences)
+        return b"".join(
+            self._answer.opening(index, self._echoes[index // self._sequences]) for index in indices
+        )
+
+    def next(self, arrived: Sequence[Arrived]) -> bytes:
+        """Return the events of responses that came; a comment if they say nothing."""
+        self._usage.add(arrived)
+        return b"".join(map(self._event, pieces(arrived, self._sequences))) or QUIET
+
+    def _event(self, piece: Piece) -> bytes:
+        if piece.index in self._ended:
+            return b""
+        event = self._answer.delta(piece) if piece.text or piece.log_probs else b""
+        if not piece.finish:
+            return event
+        self._ended.add(piece.index)
+        error = failure(piece)
+        if error:
+            self.failure = self.failure or error
+            return event
+        return event + self._answer.ending(piece)
+
+    def closing(self) -> bytes:
+        """Return the last events."""
+        return self._answer.closing(self._usage)
+
+
+def error_event(error: ApiError) -> bytes:
+    """Return the event with which a stream ends that cannot go on."""
+    return b"data: " + msgspec.json.encode(error.content) + b"\n\n"
