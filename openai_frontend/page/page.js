@@ -8,6 +8,7 @@ const POLL_MS = 2000; // how often the load is asked for
 const STATUS_TIMEOUT_MS = 8000; // longer than the server's own for Triton's metrics
 const DEFAULT_COMPLETION = 128; // tokens; OpenAI's default of 16 ends in mid-sentence
 const NO_CONNECTION = "No connection to the server. Is it still running?";
+const COPIED_MS = 1500; // how long a button says so
 const NEAR_PX = 60; // so near the end, the reader follows the text
 
 const find = (id) => document.getElementById(id);
@@ -128,7 +129,8 @@ async function* eventsOf(response, signal) {
       const blocks = (rest + value).split(/\r?\n\r?\n/);
       rest = blocks.pop();
       for (const block of blocks) {
-        const data = block.replace(/^data: ?/, "");
+        if (!block.startsWith("data:")) continue; // a comment, by which a proxy keeps a connection alive
+        const data = block.slice("data:".length).trim();
         if (data === "[DONE]") return;
         const event = JSON.parse(data);
         if (event.error) throw new RequestError(event.error.message);
@@ -251,7 +253,7 @@ function addTurn(text) {
   part(".edit").onclick = () => edit(turn);
   part(".again").onclick = () => again(turn);
   view.more.onclick = () => send(turn.prompt + turn.answer);
-  view.copy.onclick = () => copy(server.has_chat_template ? turn.answer : turn.prompt + turn.answer);
+  view.copy.onclick = () => copy(turn);
   turns.push(turn);
   conversation.append(article);
   return turn;
@@ -304,9 +306,16 @@ function again(turn) {
   send(turn.prompt);
 }
 
-async function copy(text) {
-  await navigator.clipboard.writeText(text);
-  tell("Copied");
+async function copy(turn) {
+  let words = "Copied";
+  try {
+    await navigator.clipboard.writeText(server.has_chat_template ? turn.answer : turn.prompt + turn.answer);
+  } catch {
+    words = "The browser did not allow it";
+  }
+  tell(words);
+  turn.view.copy.textContent = words;
+  setTimeout(() => (turn.view.copy.textContent = "Copy"), COPIED_MS);
 }
 
 function clear() {

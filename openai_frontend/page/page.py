@@ -129,7 +129,7 @@ def page_routes(model: ShownModel, metrics_url: str | None) -> APIRouter:
 def _add_file(router: APIRouter, path: str, content: bytes, media_type: str) -> None:
     headers = {**HEADERS, "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"'}
 
-    @router.get(path, include_in_schema=False)
+    @router.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)
     async def file(request: Request) -> Response:
         # A proxy that compresses marks the tag as weak: W/"..."
         known = request.headers.get("If-None-Match", "").replace("W/", "").split(", ")

@@ -58,6 +58,7 @@ async def events(script, body):
             yield event(
                 {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}], "usage": None}
             )
+        yield ": still here\n\n"
         for text in script.texts:
             await asyncio.sleep(script.seconds)
             choice = {"delta": {"content": text}} if is_chat else {"text": text}
@@ -119,7 +120,7 @@ def make_app(script, metrics_url=None):
 def serving(app):
     """Serve an app on a free port of 127.0.0.1, in a thread; return its address, and what ends it."""
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, lifespan="off")
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()

@@ -78,6 +78,14 @@ def test_a_file_is_sent_with_strict_headers(scripted, path, name):
 
 
 @pytest.mark.parametrize("path", FILES)
+def test_a_file_s_headers_can_be_asked_for_alone(scripted, path):
+    request = urllib.request.Request(scripted + path, method="HEAD")
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert (answer.status, answer.read()) == (200, b"")
+        assert int(answer.headers["Content-Length"]) > 1000
+
+
+@pytest.mark.parametrize("path", FILES)
 def test_a_file_that_is_known_is_not_sent_again(scripted, path):
     etag = get(scripted + path)[1]["ETag"]
     for known in (etag, f"W/{etag}", f'"another", {etag}'):

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.page.browser import PHONE, WIDE
 from tests.page.scripted_api import make_app, serving
 from tests.waiting import wait_for
 
@@ -78,9 +79,10 @@ def test_the_fields_are_sent_as_they_are_filled_in(browser, script, scripted):
     assert script.asked[2].keys() == untouched
 
 
-def test_a_field_out_of_range_is_not_sent(browser, script, scripted):
-    browser.open_known(scripted)
-    browser.fill("#top_p", "2")
+@pytest.mark.parametrize("size", [WIDE, PHONE])
+def test_a_field_out_of_range_is_not_sent(browser, script, scripted, size):
+    browser.open_known(scripted, size)
+    browser.run("document.getElementById('top_p').value = 2")  # on a phone it is in a dialog
     browser.ask("How are you?")
     wait_for(lambda: browser.focused.get_attribute("id") == "top_p")
     assert browser.one("#prompt").get_property("value") == "How are you?"
@@ -141,6 +143,22 @@ def test_try_again_writes_the_last_answer_anew(browser, script, scripted):
     browser.wait_idle()
     assert browser.texts(ANSWERS) == ["Another one"]
     assert script.asked[1]["messages"] == [{"role": "user", "content": "First"}]
+
+
+def test_an_answer_can_be_copied(browser, script, scripted):
+    allowed = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+    browser.driver.execute_cdp_cmd("Browser.grantPermissions", {"permissions": allowed})
+    browser.open_known(scripted)
+    browser.ask_and_wait("First")
+    button(browser, 0, "copy").click()
+    wait_for(lambda: browser.one("#notice").get_property("textContent") == "Copied")
+    read = "navigator.clipboard.readText().then(arguments[0])"
+    assert browser.driver.execute_async_script(read) == "All is well."
+    wait_for(lambda: button(browser, 0, "copy").text == "Copy")
+    browser.driver.execute_cdp_cmd("Browser.grantPermissions", {"permissions": []})  # none, then
+    button(browser, 0, "copy").click()
+    wait_for(lambda: browser.one("#notice").get_property("textContent") == "The browser did not allow it")
+    browser.driver.execute_cdp_cmd("Browser.resetPermissions", {})
 
 
 def test_clear_forgets_the_conversation(browser, script, scripted):
