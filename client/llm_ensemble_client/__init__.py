@@ -10,6 +10,7 @@ The exceptions are in errors.py. `python -m llm_ensemble_client --help` is the c
 """
 
 from llm_ensemble_client.async_client import AsyncClient, AsyncStream
+from llm_ensemble_client.calls import AsyncResponses
 from llm_ensemble_client.client import Client, Stream
 from llm_ensemble_client.errors import (
     ClientError,
@@ -20,12 +21,13 @@ from llm_ensemble_client.errors import (
     Unreachable,
 )
 from llm_ensemble_client.request import Message, Sampling
-from llm_ensemble_client.response import Completion
+from llm_ensemble_client.response import Completion, Response
 from llm_ensemble_client.retry import Retry
 from llm_ensemble_client.status import ModelStatus, Status
 
 __all__ = [
     "AsyncClient",
+    "AsyncResponses",
     "AsyncStream",
     "Client",
     "ClientError",
@@ -34,6 +36,7 @@ __all__ = [
     "Message",
     "ModelStatus",
     "Overloaded",
+    "Response",
     "Retry",
     "Sampling",
     "ServerError",

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from llm_ensemble_client.address import parse_url
-from llm_ensemble_client.calls import StreamingCall, call_unary
+from llm_ensemble_client.calls import AsyncResponses, StreamingCall, call_unary
 from llm_ensemble_client.deadline import DEFAULT_TIMEOUT
 from llm_ensemble_client.request import Message, Sampling, build_fields
 from llm_ensemble_client.response import Completion
 from llm_ensemble_client.retry import Retry, retry_policy
 from llm_ensemble_client.status import Status, read_status
-from llm_ensemble_client.transport import Transport
+from llm_ensemble_client.transport import AsyncTransport
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -45,6 +45,7 @@ class AsyncClient:
         prompt: str | None = None,
         *,
         messages: Sequence[Message] | None = None,
+        input_ids: Iterable[int] | None = None,
         **sampling: Unpack[Sampling],
     ) -> Completion:
         """Return the completion of a prompt or of a conversation, when it is whole.
@@ -52,6 +53,7 @@ class AsyncClient:
         prompt: the text to continue
         messages: instead of a prompt, a conversation for the model's chat template: {"role": str, "content":
             str} and further keys that the template reads
+        input_ids: instead of both, the prompt's token ids; no special tokens are added
         sampling: the request's other fields, see Sampling
 
         Raise InvalidRequest, also for an argument of a wrong name or type, before anything is sent;
@@ -59,7 +61,7 @@ class AsyncClient:
 
         (await client.generate("Once upon a time", temperature=0.7, seed=7)).text
         """
-        fields = build_fields(prompt, messages, sampling)
+        fields = build_fields(prompt, messages, sampling, input_ids)
         return await call_unary(self._transport, fields, self._timeout, self._policy)
 
     def stream(
@@ -67,6 +69,7 @@ class AsyncClient:
         prompt: str | None = None,
         *,
         messages: Sequence[Message] | None = None,
+        input_ids: Iterable[int] | None = None,
         **sampling: Unpack[Sampling],
     ) -> AsyncStream:
         """Return a stream of the same text, in pieces as they are generated. Parameters are generate()'s.
@@ -78,8 +81,36 @@ class AsyncClient:
             async for piece in stream:
                 print(piece, end="", flush=True)
         """
-        fields = build_fields(prompt, messages, sampling)
+        fields = build_fields(prompt, messages, sampling, input_ids)
         return AsyncStream(StreamingCall(self._transport, fields, self._timeout, self._policy))
+
+    def responses(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Sequence[Message] | None = None,
+        input_ids: Iterable[int] | None = None,
+        stream: bool = True,
+        request_id: str = "",
+        headers: Mapping[str, str] | None = None,
+        **sampling: Unpack[Sampling],
+    ) -> AsyncResponses:
+        """Return the responses of a request as they come, for servers that pass them on. Never retried.
+
+        stream: False for one response, with all of the text
+        request_id: by which the server's log names the request
+        headers: HTTP headers, or gRPC metadata, of this request, beside the client's
+        The other parameters and the exceptions are those of stream(). The request is sent when the first
+        response is read. Over HTTP a server does not notice the end of a connection before its first
+        response: there close() aborts a request that is not streamed only when it has ended.
+
+        async with client.responses("Once upon a time", request_id="17") as responses:
+            async for response in responses:
+                print(response.texts[0], response.num_output_tokens)
+        """
+        fields = build_fields(prompt, messages, sampling, input_ids)
+        fields["stream"] = stream
+        return AsyncResponses(self._transport, fields, self._timeout, request_id, headers or {})
 
     async def status(self) -> Status:
         """Return the server's readiness, version and models. Not retried.
@@ -156,7 +187,7 @@ class AsyncStream:
         self.close()
 
 
-def _transport(url: str, headers: Mapping[str, str]) -> Transport:
+def _transport(url: str, headers: Mapping[str, str]) -> AsyncTransport:
     """Return the transport of a URL, imported here as in client.py."""
     address = parse_url(url)
     if address.scheme.startswith("http"):

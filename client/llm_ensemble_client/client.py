@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,7 @@ class Client:
         prompt: str | None = None,
         *,
         messages: Sequence[Message] | None = None,
+        input_ids: Iterable[int] | None = None,
         **sampling: Unpack[Sampling],
     ) -> Completion:
         """Return the completion of a prompt or of a conversation, when it is whole.
@@ -58,6 +59,7 @@ class Client:
         prompt: the text to continue
         messages: instead of a prompt, a conversation for the model's chat template: {"role": str, "content":
             str} and further keys that the template reads
+        input_ids: instead of both, the prompt's token ids; no special tokens are added
         sampling: the request's other fields, see Sampling
 
         Raise InvalidRequest, also for an argument of a wrong name or type, before anything is sent;
@@ -69,7 +71,7 @@ class Client:
             client.generate("Once upon a time", temperature=0.7, seed=7, stop_words=["."]).text
             client.generate(messages=[{"role": "user", "content": "Why?"}]).num_output_tokens
         """
-        fields = build_fields(prompt, messages, sampling)
+        fields = build_fields(prompt, messages, sampling, input_ids)
         return run(call_unary(self._transport, fields, self._timeout, self._policy))
 
     def stream(
@@ -77,6 +79,7 @@ class Client:
         prompt: str | None = None,
         *,
         messages: Sequence[Message] | None = None,
+        input_ids: Iterable[int] | None = None,
         **sampling: Unpack[Sampling],
     ) -> Stream:
         """Return a stream of the same text, in pieces as they are generated. Parameters are generate()'s.
@@ -89,7 +92,7 @@ class Client:
                 print(piece, end="", flush=True)
         print(stream.completion.finish_reason)
         """
-        fields = build_fields(prompt, messages, sampling)
+        fields = build_fields(prompt, messages, sampling, input_ids)
         return Stream(StreamingCall(self._transport, fields, self._timeout, self._policy))
 
     def status(self) -> Status:

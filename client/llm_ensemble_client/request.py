@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, TypedDict
 
 from llm_ensemble.contract.fields import FIELDS, INT32_MAX, refuse_unknown
 from llm_ensemble_client.errors import InvalidRequest
 
-Fields = dict[str, Any]  # checked values by name, without absent fields; words are a list of str
+Fields = dict[str, Any]  # checked values by name, without absent fields; words and ids are lists
 Message = Mapping[str, Any]  # role, content, and other keys that the chat template reads
 
+NO_KEYWORDS = ("text_input", "messages", "input_ids", "stream")  # of Sampling
 LIMITS = {"INT32": (-INT32_MAX - 1, INT32_MAX), "UINT64": (0, 2**64 - 1)}
 FP32_MAX = 3.4028234e38
 
@@ -33,7 +34,7 @@ class Sampling(TypedDict, total=False):
     add_special_tokens: bool | None  # default True with a prompt, without a second BOS; False with messages
     add_generation_prompt: bool | None  # of messages; default True
     continue_final_message: bool | None  # of messages: the completion continues the last one; default False
-    max_tokens: int | None  # default: the manifest's, 128 unless built otherwise
+    max_tokens: int | None  # default: the manifest's, 128 unless built otherwise; -1: as many as fit
     min_tokens: int | None
     min_length: int | None  # alias of min_tokens
     temperature: float | None  # 0 to 100; 0 is greedy
@@ -59,19 +60,22 @@ class Sampling(TypedDict, total=False):
 
 
 def build_fields(
-    prompt: str | None, messages: Sequence[Message] | None, sampling: Mapping[str, Any]
+    prompt: str | None,
+    messages: Sequence[Message] | None,
+    sampling: Mapping[str, Any],
+    input_ids: Iterable[int] | None = None,
 ) -> Fields:
     """Return the fields of a request. Raise InvalidRequest with the name of a wrong argument."""
-    if (prompt is None) == (messages is None):
-        raise _wrong("text_input", "give a prompt or messages, one of them")
+    if sum(given is not None for given in (prompt, messages, input_ids)) != 1:
+        raise _wrong("text_input", "give a prompt, messages or input_ids, one of them")
     for name in sampling:
-        if name in ("text_input", "messages", "stream"):
+        if name in NO_KEYWORDS:
             raise _wrong(
                 name, "is no keyword: give the prompt first, messages by name, and call stream() to stream"
             )
         if name not in FIELDS:
             raise InvalidRequest(str(refuse_unknown(name)), name)
-    given = {"text_input": prompt, "messages": _as_json(messages), **sampling}
+    given = {"text_input": prompt, "messages": _as_json(messages), "input_ids": input_ids, **sampling}
     fields = {name: _check(name, value) for name, value in given.items() if value is not None}
     return {name: value for name, value in fields.items() if value != []}
 
@@ -87,6 +91,8 @@ def _as_json(messages: Sequence[Message] | None) -> str | None:
 
 def _check(name: str, value: Any) -> Any:
     field = FIELDS[name]
+    if name == "input_ids":
+        return _ids(name, value)
     if field.many:
         words = [value] if isinstance(value, str) else value
         if not isinstance(words, Sequence):
@@ -99,6 +105,16 @@ def _check(name: str, value: Any) -> Any:
             raise _wrong(name, f"got {value!r}, must be True or False")
         return value
     return _float(name, value) if field.datatype == "FP32" else _integer(name, field.datatype, value)
+
+
+def _ids(name: str, value: Any) -> list[int]:
+    """Return token ids as a list; they may come in an array of numpy's, too."""
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, Mapping)):
+        raise _wrong(name, f"got {value!r}, must be a list of token ids")
+    ids = [_integer(name, "INT32", one) for one in value]
+    if not ids:
+        raise _wrong(name, "empty; give at least one token id")
+    return ids
 
 
 def _text(name: str, value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from llm_ensemble_client.errors import ServerError
 
@@ -37,16 +37,20 @@ class Completion:
     output_log_probs: tuple[tuple[float, ...], ...] | None = None
 
 
-@dataclass(frozen=True)
-class Response:
-    """One response: of a unary request the only one, of a stream the part since the previous one."""
+class Response(NamedTuple):  # a frozen dataclass would take five times as long to make
+    """One response: of a unary request the only one, of a stream the part since the previous one.
+
+    Its values are those of Completion, of this part: an item a sequence, num_output_tokens and rows of the
+    tokens since the previous response. cum_log_probs are of the whole sequences so far.
+    """
 
     texts: tuple[str, ...]
     finish_reasons: tuple[str, ...]  # "" while a sequence runs
     num_input_tokens: int
     num_output_tokens: int
-    cum_log_probs: tuple[float, ...] | None
-    output_log_probs: tuple[tuple[float, ...], ...] | None
+    cum_log_probs: tuple[float, ...] | None = None
+    output_log_probs: tuple[tuple[float, ...], ...] | None = None
+    output_token_ids: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def is_last(self) -> bool:

@@ -7,7 +7,7 @@ The client's logic is written once, as coroutines. Those of a blocking transport
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, Literal, Protocol, TypeVar
 
 from llm_ensemble_client.deadline import Deadline
@@ -47,6 +47,18 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Close all connections."""
+
+
+class AsyncTransport(Transport, Protocol):
+    """Access to a server for asyncio."""
+
+    async def ask(
+        self, fields: Fields, deadline: Deadline, request_id: str, headers: Mapping[str, str]
+    ) -> Responses:
+        """Send a request, streaming or not as its field says, to `ensemble`; return its responses.
+
+        headers: sent with this request, beside the client's.
+        """
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -20,33 +20,39 @@ INT32_MAX = 2**31 - 1
 # Words are searched in every piece of text, so their number and length bound the cost of one request.
 MAX_WORDS = 64
 MAX_WORD_LENGTH = 256
+FILL_UP = -1  # max_tokens: as many as fit
 MAX_NAME_LENGTH = 64  # characters of an unknown name that a message repeats
 
 
 @dataclass(frozen=True)
 class Field:
-    """One input: its Triton datatype and its range."""
+    """One input: its Triton datatype and its range; `special`: a value outside of it, and its meaning."""
 
     datatype: str  # BYTES, INT32, UINT64, FP32 or BOOL
     low: float = -math.inf
     high: float = math.inf
     open_low: bool = False  # the range excludes low itself
-    many: bool = False  # a list of words
+    many: bool = False  # a list, of words or of token ids
+    special: int | None = None
+    meaning: str = ""
 
     @property
     def allowed(self) -> str:
         """The range in words, for error messages."""
         least = f"above {self.low:g}" if self.open_low else f"at least {self.low:g}"
-        return least if self.high in (math.inf, INT32_MAX) else f"{least} and at most {self.high:g}"
+        special = "" if self.special is None else f", or {self.special} for {self.meaning}"
+        most = "" if self.high in (math.inf, INT32_MAX) else f" and at most {self.high:g}"
+        return f"{least}{most}{special}"
 
 
 FIELDS: Mapping[str, Field] = {
     "text_input": Field("BYTES"),
     "messages": Field("BYTES"),
+    "input_ids": Field("INT32", low=0, high=INT32_MAX, many=True),
     "add_special_tokens": Field("BOOL"),
     "add_generation_prompt": Field("BOOL"),
     "continue_final_message": Field("BOOL"),
-    "max_tokens": Field("INT32", low=1, high=INT32_MAX),
+    "max_tokens": Field("INT32", low=1, high=INT32_MAX, special=FILL_UP, meaning="as many as fit"),
     "min_tokens": Field("INT32", low=0, high=INT32_MAX),
     "min_length": Field("INT32", low=0, high=INT32_MAX),
     "stream": Field("BOOL"),
@@ -174,14 +180,14 @@ def _in_a_line(name: str) -> str:
 
 
 def check_field(name: str, raw: list[Any]) -> Any:
-    """Return the value of one input: str, int, float, bool, or a list of str.
+    """Return the value of one input: str, int, float, bool, or a list of str or of int.
 
     raw: the tensor's values as Python objects, BYTES as bytes. Raise RequestError for a wrong number of
     values, encoding or range.
     """
     field = FIELDS[name]
     if field.many:
-        return _words(name, raw)
+        return _words(name, raw) if field.datatype == "BYTES" else _ids(name, field, raw)
     if len(raw) != 1:
         raise RequestError(name, f"takes one value, got {len(raw)}")
     if field.datatype == "BYTES":
@@ -202,6 +208,14 @@ def _words(name: str, raw: list[bytes]) -> list[str]:
     return [word for word in words if word]
 
 
+def _ids(name: str, field: Field, raw: list[int]) -> list[int]:
+    if not raw:
+        raise RequestError(name, "empty; send at least one token id")
+    if min(raw) < field.low:
+        raise RequestError(name, f"got {min(raw)}, must be {field.allowed}")
+    return raw
+
+
 def _decode(name: str, value: bytes) -> str:
     try:
         return value.decode()
@@ -212,6 +226,8 @@ def _decode(name: str, value: bytes) -> str:
 def _in_range(name: str, field: Field, value: float) -> float:
     # NaN compares false with everything, so the test is for a good value.
     if field.low <= value <= field.high and not (field.open_low and value == field.low):
+        return value
+    if value == field.special:
         return value
     raise RequestError(name, f"got {_exactly(field, value)}, must be {field.allowed}")
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The records that travel between the three stages of the ensemble, and their one encoding.
 
-Preprocessing sends input_ids and one Request, the engine stage answers with Pulses: through Triton, as
+Preprocessing sends prompt_ids and one Request, the engine stage answers with Pulses: through Triton, as
 msgpack in a UINT8 tensor. numpy holds it without making an object of every string, which a BYTES tensor
 would, and a field added here changes no config.pbtxt. Chunks go beside Triton (ipc/chunks.py).
 """
@@ -35,7 +35,7 @@ class TextOptions(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True):
-    """A request without its input_ids."""
+    """A request without the ids of its prompt."""
 
     sampling: Sampling
     text: TextOptions

@@ -23,6 +23,7 @@ class RequestFields(msgspec.Struct, frozen=True, kw_only=True):
 
     text_input: str | None = None
     messages: str | None = None
+    input_ids: list[int] | None = None
     add_special_tokens: bool | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool = False
@@ -52,6 +53,8 @@ class RequestFields(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def prompt_field(self) -> str:
         """The field that the prompt comes from."""
+        if self.input_ids is not None:
+            return "input_ids"
         return "text_input" if self.messages is None else "messages"
 
     def name_of(self, field: str) -> str:

@@ -9,17 +9,19 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from llm_ensemble.contract.fields import FILL_UP
 from llm_ensemble.contract.request import Request, TextOptions
 from llm_ensemble.contract.request_fields import RequestFields
 from llm_ensemble.contract.sampling import Sampling, read_sampling
 from llm_ensemble.errors import EngineDirectoryError, EnsembleError, RequestError
 from llm_ensemble.manifest import TOKENIZER, Manifest
 from llm_ensemble.preprocessing.chat import ChatTemplate
-from llm_ensemble.preprocessing.prompt_text import prompt_text, special_tokens
+from llm_ensemble.preprocessing.prompt_text import prompt_ids, prompt_text, special_tokens
 from llm_ensemble.preprocessing.special_tokens import PromptTokenizer
 
 MIN_CHARACTERS = 100_000  # so many are always tokenized; they take some hundredths of a second
 Prepared = tuple[list[int], Request]  # the prompt's token ids, and all else
+Prompt = str | list[int]  # a text that is yet to be tokenized, or token ids
 
 
 def load_tokenizer(engine_dir: Path) -> Tokenizer:
@@ -48,12 +50,13 @@ class Preprocessor:
     ) -> None:
         self._tokenizer = tokenizer
         self._prompt_tokenizer = PromptTokenizer(tokenizer)
-        self._vocabulary = tokenizer.get_vocab_size()
+        vocabulary = tokenizer.get_vocab()
+        self._vocabulary = 1 + max(vocabulary.values())
         self._limits = manifest.limits
         self._max_prompt = min(self._limits.max_input_len, self._limits.max_seq_len - 1)
         # No token is longer than the vocabulary's longest, so what cannot fit is not tokenized: 10 MB take
         # seconds, in which other prompts wait. Long texts only, since some tokenizers drop spaces.
-        self._max_characters = max(MIN_CHARACTERS, self._max_prompt * max(map(len, tokenizer.get_vocab())))
+        self._max_characters = max(MIN_CHARACTERS, self._max_prompt * max(map(len, vocabulary)))
         self._defaults = manifest.defaults
         self._chat = chat
         self._deadline_ms = deadline_ms
@@ -69,8 +72,10 @@ class Preprocessor:
             for i, (fields, prompt) in enumerate(zip(batch, prompts))
         ]
 
-    def _prompt(self, fields: RequestFields) -> str | EnsembleError:
+    def _prompt(self, fields: RequestFields) -> Prompt | EnsembleError:
         try:
+            if fields.input_ids is not None:
+                return prompt_ids(fields, fields.input_ids, self._vocabulary)
             prompt = prompt_text(fields, self._chat)
             if len(prompt) > self._max_characters:
                 raise RequestError(
@@ -82,15 +87,17 @@ class Preprocessor:
             return error
 
     def _tokenize(
-        self, batch: Sequence[RequestFields], prompts: list[str | EnsembleError]
+        self, batch: Sequence[RequestFields], prompts: list[Prompt | EnsembleError]
     ) -> dict[int, list[int]]:
         """Return the token ids of the prompts, by index in the batch."""
         texts = {i: prompt for i, prompt in enumerate(prompts) if isinstance(prompt, str)}
         ids = self._prompt_tokenizer.encode([*texts.values()], [special_tokens(batch[i]) for i in texts])
-        return dict(zip(texts, ids))
+        return {i: prompt for i, prompt in enumerate(prompts) if isinstance(prompt, list)} | dict(
+            zip(texts, ids)
+        )
 
     def _request(
-        self, fields: RequestFields, prompt: str, input_ids: list[int], arrived: float
+        self, fields: RequestFields, prompt: Prompt, input_ids: list[int], arrived: float
     ) -> Prepared | RequestError:
         try:
             sampling = self._sampling(fields, len(input_ids))
@@ -99,15 +106,19 @@ class Preprocessor:
         text = TextOptions(
             stream=fields.stream,
             stop_words=fields.stop_words,
-            echo="" if fields.exclude_input_in_output else prompt,
+            echo="" if fields.exclude_input_in_output else self._text(prompt),
             num_input_tokens=len(input_ids),
             num_sequences=sampling.num_return_sequences,
             log_probs=sampling.log_probs,
             arrived=arrived,
-            prompt=prompt if self._log_text else "",
+            prompt=self._text(prompt) if self._log_text else "",
         )
         deadline_ms = self._deadline_ms if fields.deadline_ms is None else fields.deadline_ms
         return input_ids, Request(sampling, text, arrived + deadline_ms / 1000)
+
+    def _text(self, prompt: Prompt) -> str:
+        """Return the prompt as text; that of token ids is without special tokens, as a completion is."""
+        return prompt if isinstance(prompt, str) else str(self._tokenizer.decode(prompt))
 
     def _sampling(self, fields: RequestFields, prompt_tokens: int) -> Sampling:
         max_tokens = self._max_tokens(fields, prompt_tokens)
@@ -135,6 +146,8 @@ class Preprocessor:
             )
         if fields.max_tokens is None:
             return min(self._defaults.max_tokens, room)
+        if fields.max_tokens == FILL_UP:
+            return room
         if fields.max_tokens > room:
             raise RequestError(
                 "max_tokens",

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The prompt of a request: text_input as it is, or messages through the chat template."""
+"""The prompt of a request: input_ids or text_input as they are, or messages through the chat template."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from llm_ensemble.contract.request_fields import RequestFields
 from llm_ensemble.errors import RequestError
@@ -9,6 +11,7 @@ from llm_ensemble.preprocessing.chat import ChatTemplate
 from llm_ensemble.preprocessing.special_tokens import Special
 
 OF_MESSAGES = ("add_generation_prompt", "continue_final_message")  # false is neutral
+OF_TEXT = ("add_special_tokens", *OF_MESSAGES)
 
 
 def prompt_text(fields: RequestFields, chat: ChatTemplate | None) -> str:
@@ -28,6 +31,24 @@ def prompt_text(fields: RequestFields, chat: ChatTemplate | None) -> str:
     if not fields.text_input:
         raise RequestError("text_input", "empty; send at least one character")
     return fields.text_input
+
+
+def prompt_ids(fields: RequestFields, ids: Sequence[int], vocabulary: int) -> list[int]:
+    """Return the prompt that was sent as token ids. Raise RequestError for what does not go with it.
+
+    vocabulary: ids that there are, from 0 on.
+    """
+    for name in ("text_input", "messages"):
+        if getattr(fields, name) is not None:
+            raise RequestError("input_ids", f"{name} is there too; send one of them")
+    for name in OF_TEXT:
+        if getattr(fields, name):
+            raise RequestError(name, "changes a text before it is tokenized; leave it out with input_ids")
+    if max(ids) >= vocabulary:
+        raise RequestError(
+            "input_ids", f"got {max(ids)}, must be at most {vocabulary - 1}, the last of the vocabulary"
+        )
+    return [*ids]
 
 
 def special_tokens(fields: RequestFields) -> Special:

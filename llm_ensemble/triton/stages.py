@@ -112,7 +112,7 @@ def _prepared_response(request: Any, result: Prepared | Exception, on_error: OnE
         return error_response(request, result, on_error)
     input_ids, record = result
     tensors = [
-        pb_utils.Tensor("input_ids", np.array([input_ids], dtype=np.int32)),
+        pb_utils.Tensor("prompt_ids", np.array([input_ids], dtype=np.int32)),
         pb_utils.Tensor("request", to_wire(record)),
     ]
     return pb_utils.InferenceResponse(output_tensors=tensors)
@@ -145,9 +145,9 @@ def make_error(message: str, code: int) -> Any:
 def read_engine_request(request: Any) -> tuple[list[int], Request]:
     """Return the input of the engine stage: token ids and their record. Raise RequestError."""
     tensors = {tensor.name(): read_array(tensor) for tensor in request.inputs()}
-    if not {"input_ids", "request"} <= tensors.keys():
+    if not {"prompt_ids", "request"} <= tensors.keys():
         raise RequestError("input_ids", "this model is a stage of the ensemble; ask 'ensemble' instead of it")
-    return tensors["input_ids"][0].tolist(), request_from_wire(tensors["request"])
+    return tensors["prompt_ids"][0].tolist(), request_from_wire(tensors["request"])
 
 
 def stream_identity(request: Any) -> dict[str, Any]:

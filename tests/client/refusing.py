@@ -85,7 +85,9 @@ def infer_answer():
 
 
 @contextlib.contextmanager
-def grpc_server(asked):
+def grpc_server(asked, metadata=None):
+    """metadata: a list that gets each stream's."""
+
     class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
         def ModelInfer(self, request, context):
             if asked.refuses():
@@ -95,6 +97,8 @@ def grpc_server(asked):
         def ModelStreamInfer(self, requests, context):
             for _ in requests:  # an answer before it is sent makes grpc.aio fail the call by itself
                 pass
+            if metadata is not None:
+                metadata.append(dict(context.invocation_metadata()))
             if asked.refuses():
                 if asked.how == "after a piece":
                     yield pb.ModelStreamInferResponse(infer_response=message({**ANSWER, "finish_reason": ""}))

@@ -15,11 +15,10 @@ from llm_ensemble_client.cli.terminal import note
 from llm_ensemble_client.client import Client
 from llm_ensemble_client.errors import ClientError, Overloaded, ServerError, TimedOut, Unreachable
 from llm_ensemble_client.metrics import Metrics, metrics_url, read_metrics
+from llm_ensemble_client.request import NO_KEYWORDS
 from llm_ensemble_client.retry import Retry
 
 SHORT = {"max_tokens": "-n", "temperature": "-t"}  # -n as in llama.cpp
-
-NOT_OPTIONS = ("text_input", "messages", "stream")
 TYPES: dict[str, Any] = {"INT32": int, "UINT64": int, "FP32": float, "BYTES": str}
 
 
@@ -61,7 +60,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Add an option for each field, such as --max-tokens for max_tokens."""
     group = parser.add_argument_group("sampling", "fields of the request, explained in docs/contract.md")
     for name, field in FIELDS.items():
-        if name in NOT_OPTIONS:
+        if name in NO_KEYWORDS:
             continue
         options = [*filter(None, [SHORT.get(name)]), "--" + name.replace("_", "-")]
         if field.datatype == "BOOL":
@@ -74,7 +73,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 
 def sampling(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the fields that were given, by name."""
-    values = {name: getattr(arguments, name, None) for name in FIELDS if name not in NOT_OPTIONS}
+    values = {name: getattr(arguments, name, None) for name in FIELDS if name not in NO_KEYWORDS}
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ from llm_ensemble_client.response import Response
 from llm_ensemble_client.transport import MetadataKind
 from llm_ensemble_client.transports import grpc_wire
 
+END_SECONDS = 1.0  # from a request's last response to the end of its call: some milliseconds
+
 
 class AsyncGrpc:
     """Transport over gRPC, for one event loop."""
@@ -26,6 +29,7 @@ class AsyncGrpc:
     def __init__(self, address: Address, headers: Mapping[str, str]) -> None:
         self._address, self._metadata = address, tuple(headers.items())
         self._opened: grpc.aio.Channel | None = None
+        self._ends: set[asyncio.Task[None]] = set()
 
     async def infer(self, fields: Fields, deadline: Deadline) -> Response:
         """Send a unary request and return its response."""
@@ -40,7 +44,16 @@ class AsyncGrpc:
         """Start a streaming request and return its responses."""
         requests = iter([grpc_wire.stream_request(fields)])
         call = self._stub().ModelStreamInfer(requests, timeout=deadline.remaining(), metadata=self._metadata)
-        return AsyncMessages(self._address, call, deadline)
+        return AsyncMessages(self._address, call, deadline, self._ends)
+
+    async def ask(
+        self, fields: Fields, deadline: Deadline, request_id: str, headers: Mapping[str, str]
+    ) -> AsyncMessages:
+        """Send a request, streaming or not as its field says; return its responses."""
+        request = grpc_wire.infer_request(grpc_wire.STREAM, fields, request_id)
+        metadata = (*self._metadata, *grpc_wire.metadata_of(headers))
+        call = self._stub().ModelStreamInfer(iter([request]), timeout=deadline.remaining(), metadata=metadata)
+        return AsyncMessages(self._address, call, deadline, self._ends)
 
     async def sleep(self, seconds: float) -> None:
         """Sleep, in seconds."""
@@ -48,6 +61,8 @@ class AsyncGrpc:
 
     async def close(self) -> None:
         """Close the channel."""
+        if self._ends:
+            await asyncio.wait(self._ends, timeout=END_SECONDS)
         if self._opened is not None:
             await self._opened.close()
 
@@ -70,16 +85,29 @@ class AsyncGrpc:
 
 
 class AsyncMessages:
-    """The responses of one ModelStreamInfer call."""
+    """The responses of one ModelStreamInfer call.
 
-    def __init__(self, address: Address, call: Any, deadline: Deadline) -> None:
-        self._address, self._call, self._deadline = address, call, deadline
+    A call must not be cancelled between its last response, or error, and its end: tritonserver 2.51.0 then
+    keeps the model and does not stop (seen with each of 100 such cancels). So a task of its own reads on.
+    ends: the tasks of the channel that do.
+    """
+
+    def __init__(
+        self, address: Address, call: Any, deadline: Deadline, ends: set[asyncio.Task[None]]
+    ) -> None:
+        self._address, self._call, self._deadline, self._ends = address, call, deadline, ends
         self._is_open = True
 
     async def next(self) -> Response | None:
         """Return the next response; None after the last."""
+        if not self._is_open:
+            return None
         try:
             message = await self._call.read()
+        except asyncio.CancelledError:  # of this task, or of the call, by close() in another task
+            if self._is_open:
+                raise
+            return None
         except grpc.RpcError as error:
             self._is_open = False
             raise grpc_wire.error_from_rpc(error, self._address, self._deadline) from error
@@ -87,17 +115,28 @@ class AsyncMessages:
             self._is_open = False
             return None
         if message.error_message:
-            raise await self._drained(message.error_message)
-        return grpc_wire.infer_response(message.infer_response)
-
-    async def _drained(self, message: str) -> Exception:
-        """Read to the end and return the error: a cancel now makes tritonserver 2.51.0 keep the model."""
-        while await self.next() is not None:
-            pass
-        return error_from_message(message)
+            self._read_to_the_end()
+            raise error_from_message(message.error_message)
+        response = grpc_wire.infer_response(message.infer_response)
+        if response.is_last:
+            self._read_to_the_end()
+        return response
 
     def close(self) -> None:
         """Cancel the call, which aborts the request. No-op if it has ended or failed."""
         if self._is_open:
             self._is_open = False
             self._call.cancel()
+
+    def _read_to_the_end(self) -> None:
+        self._is_open = False
+        end = asyncio.ensure_future(_end(self._call))
+        self._ends.add(end)
+        end.add_done_callback(self._ends.discard)
+
+
+async def _end(call: Any) -> None:
+    """Read a call to its end; how it ends does not matter any more."""
+    with contextlib.suppress(grpc.RpcError):
+        while await call.read() is not grpc.aio.EOF:
+            pass

@@ -6,6 +6,7 @@ The methods are coroutines that block and never suspend (see transport.py).
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -65,7 +66,11 @@ class BlockingGrpc:
 
 
 class BlockingMessages:
-    """The responses of one ModelStreamInfer call."""
+    """The responses of one ModelStreamInfer call.
+
+    After its last response, or error, a call is read to its end: a cancel in between makes tritonserver
+    2.51.0 keep the model.
+    """
 
     def __init__(self, address: Address, call: Any, deadline: Deadline) -> None:
         self._address, self._call, self._deadline = address, call, deadline
@@ -73,6 +78,8 @@ class BlockingMessages:
 
     async def next(self) -> Response | None:
         """Return the next response; None after the last."""
+        if not self._is_open:
+            return None
         try:
             message = next(self._call, None)
         except grpc.RpcError as error:
@@ -82,17 +89,21 @@ class BlockingMessages:
             self._is_open = False
             return None
         if message.error_message:
-            raise await self._drained(message.error_message)
-        return grpc_wire.infer_response(message.infer_response)
-
-    async def _drained(self, message: str) -> Exception:
-        """Read to the end and return the error: a cancel now makes tritonserver 2.51.0 keep the model."""
-        while await self.next() is not None:
-            pass
-        return error_from_message(message)
+            self._read_to_the_end()
+            raise error_from_message(message.error_message)
+        response = grpc_wire.infer_response(message.infer_response)
+        if response.is_last:
+            self._read_to_the_end()
+        return response
 
     def close(self) -> None:
         """Cancel the call, which aborts the request. No-op if it has ended or failed."""
         if self._is_open:
             self._is_open = False
             self._call.cancel()
+
+    def _read_to_the_end(self) -> None:
+        self._is_open = False
+        with contextlib.suppress(grpc.RpcError):  # how it ends does not matter any more
+            for _ in self._call:
+                pass

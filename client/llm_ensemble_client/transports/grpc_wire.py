@@ -7,6 +7,7 @@ and a different interface for asyncio.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +20,7 @@ from llm_ensemble.contract.fields import FIELDS
 from llm_ensemble_client.address import Address
 from llm_ensemble_client.deadline import Deadline
 from llm_ensemble_client.error_mapping import Code, error_from_message
-from llm_ensemble_client.errors import ClientError, ServerError, Unreachable
+from llm_ensemble_client.errors import ClientError, InvalidRequest, ServerError, Unreachable
 from llm_ensemble_client.request import Fields
 from llm_ensemble_client.response import Response, read_response
 from llm_ensemble_client.transport import CONNECT_SECONDS, MetadataKind
@@ -37,6 +38,7 @@ OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
 LOST = "Internal error from Core"  # details, with INTERNAL, of a grpc.aio call that ended before it was sent
+HEADER_NAME, HEADER_VALUE = re.compile("[0-9a-z_.-]+"), re.compile("[ -~]*")
 FORMATS = {"INT32": "<i", "UINT64": "<Q", "FP32": "<f", "BOOL": "<?"}
 CODES = {
     grpc.StatusCode.INVALID_ARGUMENT: Code.INVALID,
@@ -52,9 +54,9 @@ METHODS: Mapping[MetadataKind, tuple[str, Any]] = {
 }
 
 
-def infer_request(model: str, fields: Fields) -> Any:
+def infer_request(model: str, fields: Fields, request_id: str = "") -> Any:
     """Return a ModelInferRequest; each input has shape [1, values]."""
-    request = pb.ModelInferRequest(model_name=model)
+    request = pb.ModelInferRequest(model_name=model, id=request_id)
     for name, value in fields.items():
         datatype = FIELDS[name].datatype
         values = value if isinstance(value, list) else [value]
@@ -66,6 +68,15 @@ def infer_request(model: str, fields: Fields) -> Any:
 def stream_request(fields: Fields) -> Any:
     """Return a ModelInferRequest for a streaming request."""
     return infer_request(STREAM, {**fields, "stream": True})
+
+
+def metadata_of(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return headers as metadata. Raise InvalidRequest for what gRPC cannot send."""
+    pairs = [(name.lower(), value) for name, value in headers.items()]
+    for name, value in pairs:
+        if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
+            raise InvalidRequest(f"headers: gRPC cannot send {name!r}: {value!r}", "headers")
+    return pairs
 
 
 def infer_response(answer: Any) -> Response:

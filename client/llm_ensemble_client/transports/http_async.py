@@ -42,8 +42,15 @@ class AsyncHttp:
 
     async def open(self, fields: Fields, deadline: Deadline) -> AsyncEvents:
         """Start a streaming request and return its responses."""
+        return await self.ask({**fields, "stream": True}, deadline, "", {})
+
+    async def ask(
+        self, fields: Fields, deadline: Deadline, request_id: str, headers: Mapping[str, str]
+    ) -> AsyncEvents:
+        """Send a request, streaming or not as its field says; return its responses."""
+        body = http_wire.generate_body(fields, request_id)
         with mapped_errors(self.address, deadline):
-            answer = await self._send("POST", http_wire.STREAM, http_wire.stream_body(fields), deadline)
+            answer = await self._send("POST", http_wire.STREAM, body, deadline, headers)
             if answer.status != 200:
                 body = await within(deadline, answer.read)
                 raise http_wire.error_from_http(answer.status, body, streamed=True)
@@ -69,10 +76,15 @@ class AsyncHttp:
                 answer.release()
 
     async def _send(
-        self, method: str, path: str, body: bytes | None, deadline: Deadline
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        deadline: Deadline,
+        headers: Mapping[str, str] = {},
     ) -> aiohttp.ClientResponse:
-        url = self.address.url + path
-        request = functools.partial(self._session().request, method, url, data=body, headers=self._headers)
+        url, headers = self.address.url + path, {**self._headers, **headers}
+        request = functools.partial(self._session().request, method, url, data=body, headers=headers)
         return await within(deadline, request)
 
     def _session(self) -> aiohttp.ClientSession:

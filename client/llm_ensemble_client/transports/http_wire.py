@@ -38,8 +38,13 @@ def infer_body(fields: Fields) -> bytes:
 
 
 def stream_body(fields: Fields) -> bytes:
+    """Return the body of a /generate_stream request for a stream."""
+    return generate_body({**fields, "stream": True}, "")
+
+
+def generate_body(fields: Fields, request_id: str) -> bytes:
     """Return the body of a /generate_stream request."""
-    return json.dumps({**fields, "stream": True}).encode()
+    return json.dumps({**fields, "id": request_id} if request_id else fields).encode()
 
 
 def infer_answer(status: int, body: bytes) -> Response:

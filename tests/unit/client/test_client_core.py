@@ -5,6 +5,7 @@ import asyncio
 import json
 from typing import get_type_hints
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ from llm_ensemble_client import (
 from llm_ensemble_client.address import parse_url
 from llm_ensemble_client.deadline import Deadline
 from llm_ensemble_client.error_mapping import Code, error_from_message
-from llm_ensemble_client.request import build_fields
+from llm_ensemble_client.request import NO_KEYWORDS, build_fields
 from llm_ensemble_client.retry import with_retries
 from llm_ensemble_client.transport import run
 from llm_ensemble_client.transports.http_async import within
@@ -33,7 +34,7 @@ FULL = "Exceeds maximum queue size: 4 running, 4 waiting; try again later"
 
 
 def test_every_field_is_a_keyword():
-    assert set(get_type_hints(Sampling)) | {"text_input", "messages", "stream"} == set(FIELDS)
+    assert set(get_type_hints(Sampling)) | {*NO_KEYWORDS} == set(FIELDS)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,7 @@ def test_every_field_is_a_keyword():
         ("seed", -1), ("seed", 2**64), ("temperature", float("nan")), ("temperature", 1e39),
         ("temperature", "1"), ("ignore_eos", 1), ("stop_words", 5), ("stop_words", [1]),
         ("stop_words", ["\ud800"]), ("stream", True), ("text_input", "x"), ("tempratur", 1),
+        ("input_ids", [1]), ("messages", []),
     ],
 )  # fmt: skip
 def test_a_wrong_argument_raises_invalid_request_with_its_name(field, value):
@@ -51,10 +53,22 @@ def test_a_wrong_argument_raises_invalid_request_with_its_name(field, value):
     assert caught.value.field == field
 
 
-def test_exactly_one_of_prompt_and_messages_is_required():
-    for prompt, messages in ((None, None), ("x", [])):
+def test_exactly_one_of_prompt_messages_and_ids_is_required():
+    for prompt, messages, ids in [(None, None, None), ("x", [], None), ("x", None, [1]), (None, [], [1])]:
         with pytest.raises(InvalidRequest, match="one of them"):
-            build_fields(prompt, messages, {})
+            build_fields(prompt, messages, {}, ids)
+
+
+@pytest.mark.parametrize("ids", [[3, 5], (3, 5), range(3, 6, 2), np.array([3, 5]), iter([3, 5])])
+def test_token_ids_may_come_in_any_iterable_of_integers(ids):
+    assert build_fields(None, None, {}, ids) == {"input_ids": [3, 5]}
+
+
+@pytest.mark.parametrize("ids", [[], 5, "35", b"35", {3: 5}, [1.0], [True], [None], [2**31], [[3]]])
+def test_what_is_no_list_of_token_ids_is_refused(ids):
+    with pytest.raises(InvalidRequest, match="^input_ids: ") as caught:
+        build_fields(None, None, {}, ids)
+    assert caught.value.field == "input_ids"
 
 
 def test_a_string_is_one_word_and_none_is_not_sent():

@@ -25,7 +25,9 @@ from llm_ensemble.errors import RequestError
         ("stop_words", [], []),
         ("bad_words", [b""], []),
         ("stop_words", ["é".encode() * MAX_WORD_LENGTH] * MAX_WORDS, ["é" * MAX_WORD_LENGTH] * MAX_WORDS),
+        ("input_ids", [5, 0], [5, 0]),
         ("max_tokens", [1], 1),
+        ("max_tokens", [-1], -1),
         ("temperature", [0.0], 0.0),
         ("top_p", [1.0], 1.0),
         ("top_k", [0], 0),
@@ -41,8 +43,10 @@ def test_a_good_value_is_taken(name, raw, value):
 @pytest.mark.parametrize(
     ("name", "raw", "told"),
     [
-        ("max_tokens", [0], "max_tokens: got 0, must be at least 1"),
-        ("max_tokens", [-5], "max_tokens: got -5, must be at least 1"),
+        ("max_tokens", [0], "max_tokens: got 0, must be at least 1, or -1 for as many as fit"),
+        ("max_tokens", [-5], "max_tokens: got -5, must be at least 1, or -1 for as many as fit"),
+        ("input_ids", [], "input_ids: empty; send at least one token id"),
+        ("input_ids", [5, -3, 0], "input_ids: got -3, must be at least 0"),
         ("temperature", [-0.1], "temperature: got -0.1, must be at least 0 and at most 100"),
         ("temperature", [math.nan], "temperature: got nan, must be at least 0 and at most 100"),
         ("temperature", [math.inf], "temperature: got inf, must be at least 0 and at most 100"),

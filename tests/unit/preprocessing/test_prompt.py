@@ -36,6 +36,47 @@ def test_a_prompt_becomes_the_tokenizer_s_ids_special_ones_included(preprocessor
     assert len(input_ids) == request.text.num_input_tokens == 3
 
 
+def test_token_ids_are_the_prompt_as_they_are(preprocessor, byte_tokenizer):
+    """Between texts of the same batch, and without the </s> that the tokenizer puts before a text."""
+    end = byte_tokenizer.token_to_id("</s>")
+    texts = [{"text_input": "a"}, {"text_input": "bc"}]
+    for ids in ([5], [end, 5, 5, end], byte_tokenizer.encode("né", add_special_tokens=False).ids):
+        batch = [texts[0], {"input_ids": ids, "exclude_input_in_output": False}, texts[1]]
+        results = preprocessor.prepare([*map(request_fields, batch)])
+        assert [len(input_ids) for input_ids, _ in results] == [2, len(ids), 3]
+        input_ids, request = results[1]
+        assert input_ids == ids
+        assert request.text.num_input_tokens == len(ids)
+        assert request.text.echo == byte_tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"text_input": "a"}, "input_ids: text_input is there too; send one of them"),
+        ({"messages": "[]"}, "input_ids: messages is there too; send one of them"),
+        ({"add_special_tokens": True}, "add_special_tokens: changes a text before it is tokenized; leave"),
+        ({"add_generation_prompt": True}, "add_generation_prompt: changes a text before it is tokenized"),
+        ({"continue_final_message": True}, "continue_final_message: changes a text before it is tokenized"),
+        ({"input_ids": [0, 258]}, "input_ids: got 258, must be at most 257, the last of the vocabulary"),
+        ({"input_ids": [0] * 51}, "input_ids: 51 tokens, at most 50 fit; shorten the prompt"),
+        ({"max_tokens": 64}, "max_tokens: got 64, must be at most "),
+    ],
+)
+def test_what_does_not_go_with_token_ids_is_refused_by_name(preprocessor, fields, told):
+    with pytest.raises(RequestError) as caught:
+        prepare(preprocessor, **{"input_ids": [0], **fields})
+    assert str(caught.value).startswith(told)
+    neutral = {name: False for name, value in fields.items() if value is True}
+    assert prepare(preprocessor, input_ids=[0, 257], **neutral)[0] == [0, 257]
+
+
+def test_max_tokens_of_minus_1_is_all_that_fits(preprocessor, manifest):
+    for ids in ([0], [0] * 50):
+        _, request = prepare(preprocessor, input_ids=ids, max_tokens=-1)
+        assert request.sampling.max_tokens == manifest.limits.max_seq_len - len(ids)
+
+
 def test_one_bad_prompt_leaves_its_neighbours_alone(preprocessor):
     results = preprocessor.prepare(
         [*map(request_fields, [{"text_input": "a"}, {"text_input": ""}, {}, {"text_input": "bc"}])]

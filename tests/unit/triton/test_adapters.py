@@ -75,8 +75,8 @@ def test_preprocessing_turns_tensors_into_ids_and_a_record(load, byte_tokenizer)
     tensors = [text("text_input", "hé"), number("max_tokens", 5, np.int32), text("stop_words", "a", "")]
     (response,) = load("preprocessing").execute([Request([*tensors, number("top_p", 0.5, np.float32)])])
     out = outputs(response)
-    assert out["input_ids"].dtype == np.int32
-    assert out["input_ids"][0].tolist() == byte_tokenizer.encode("hé").ids
+    assert out["prompt_ids"].dtype == np.int32
+    assert out["prompt_ids"][0].tolist() == byte_tokenizer.encode("hé").ids
     record = request_from_wire(out["request"])
     assert (record.sampling.max_tokens, record.sampling.top_p, record.sampling.greedy) == (5, 0.5, False)
     assert record.text.stop_words == ["a"]
