@@ -427,5 +427,7 @@ document.addEventListener("visibilitychange", () => {
   if (document.hidden) clearTimeout(pollTimer);
   else poll();
 });
+// A browser keeps a page that was left, with its requests, for a possible "back": the engine would go on for nobody.
+addEventListener("pagehide", () => running?.abort());
 prompt.focus();
 poll();
