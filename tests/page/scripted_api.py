@@ -85,7 +85,7 @@ async def in_pieces(stream, size):
     content = "".join([event async for event in stream]).encode()
     for at in range(0, len(content), size):
         yield content[at : at + size]
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.005)  # or they would arrive together
 
 
 def make_app(script, metrics_url=None):

@@ -115,6 +115,7 @@ def test_settings_are_beside_the_text_where_there_is_room(browser, scripted):
     assert not browser.one("#open-settings").is_displayed()
     browser.fill("#top_k", "5")
     browser.press(Keys.ENTER)  # which would close a dialog
+    assert browser.one("#settings").is_displayed()
     browser.resize(*PHONE)
     wait_for(lambda: not browser.one("#settings").is_displayed())
     browser.resize(1200, 800)

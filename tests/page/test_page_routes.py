@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page's files and /status, over HTTP; and what a browser makes of the headers."""
 
+import contextlib
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +12,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from llm_ensemble.telemetry import names
 from openai_frontend.page.page import HERE
 from tests.page.scripted_api import make_app, serving
 from tests.waiting import wait_for
 
+METRICS = f"""{names.ENGINE_INFO}{{engine="openvino",model="demo",precision="fp16"}} 1
+{names.REQUESTS_RUNNING}{{}} 3
+{names.MAX_BATCH_SIZE}{{}} 8
+"""
 FILES = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css"}
 
 
@@ -33,36 +40,29 @@ def status_of(url):
     return json.loads(body)
 
 
-class Metrics:
-    """What stands where Triton's metrics are, and counts who asks."""
+@contextlib.contextmanager
+def metrics_server(answer):
+    """Serve metrics that a function returns; return their URL."""
 
-    def __init__(self):
-        metrics = self
-        self.scrapes, self.may_answer = 0, threading.Event()
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = answer().encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                metrics.scrapes += 1
-                metrics.may_answer.wait(60)
-                self.send_response(200)
-                self.end_headers()
+        def log_message(self, *_):
+            pass
 
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/metrics"
-
-    def __enter__(self):
-        self._thread = threading.Thread(target=self.server.serve_forever)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.may_answer.set()
-        self.server.shutdown()
-        self._thread.join()
-        self.server.server_close()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/metrics"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.mark.parametrize(("path", "name"), FILES.items())
@@ -151,12 +151,19 @@ def test_status_without_metrics_has_no_load(script, metrics_url):
 
 
 def test_many_pages_cost_one_scrape_and_block_nothing(script):
-    with Metrics() as metrics, serving(make_app(script, metrics.url)) as (url, _):
-        with ThreadPoolExecutor(20) as pages:
-            answers = [pages.submit(status_of, url) for _ in range(20)]
-            wait_for(lambda: script.paths["/status"] == 20)
-            assert get(url)[0] == 200  # while Triton does not answer
-            metrics.may_answer.set()
-            assert all(answer.result()["load"] is None for answer in answers)
-        assert metrics.scrapes == 1
-        wait_for(lambda: status_of(url) and metrics.scrapes == 2)
+    pages, address, scrapes = 5, [], []
+
+    def answer():
+        """Answer once all pages have asked and a file has been sent: a loop that waits here sends none."""
+        scrapes.append(time.monotonic())
+        wait_for(lambda: script.paths["/status"] >= pages)
+        assert get(address[0])[0] == 200
+        return METRICS
+
+    with metrics_server(answer) as metrics, serving(make_app(script, metrics)) as (url, _):
+        address.append(url)
+        with ThreadPoolExecutor(pages) as pool:
+            loads = [status["load"] for status in pool.map(status_of, [url] * pages)]
+        assert loads == [{"running": 3, "waiting": 0, "max_running": 8, "max_waiting": 0}] * pages
+        assert len(scrapes) == 1
+        wait_for(lambda: status_of(url) and len(scrapes) == 2)

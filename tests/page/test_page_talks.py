@@ -109,6 +109,7 @@ def test_stop_ends_the_request_and_keeps_the_text(browser, script, scripted):
     browser.ask("Talk")
     wait_for(lambda: len(browser.texts(ANSWERS)[0]) > 10)
     browser.one("#stop").click()
+    assert browser.focused.get_attribute("id") == "prompt"
     wait_for(lambda: script.left == script.asked)
     browser.wait_idle()
     text = browser.texts(ANSWERS)[0]
