@@ -9,6 +9,7 @@ const STATUS_TIMEOUT_MS = 8000; // longer than the server's own for Triton's met
 const DEFAULT_COMPLETION = 128; // tokens; OpenAI's default of 16 ends in mid-sentence
 const NO_CONNECTION = "No connection to the server. Is it still running?";
 const COPIED_MS = 1500; // how long a button says so
+const MEASURABLE_MS = 100; // below, when texts arrive says more of packets than of the engine
 const NEAR_PX = 60; // so near the end, the reader follows the text
 
 const find = (id) => document.getElementById(id);
@@ -223,17 +224,21 @@ async function countTokens(text) {
   }
 }
 
-/** Return the figures of an answer. The rate is that after the first token, whose time stands for itself. */
+/** Return the figures of an answer. */
 function inWords({ tokens, isExact, reason, times }) {
   const parts = [];
-  const seconds = (times.last - times.first) / 1000;
   if (tokens) parts.push(`${isExact ? "" : "about "}${tokens.toLocaleString("en")} token${tokens === 1 ? "" : "s"}`);
-  if (tokens > 1 && seconds > 0) parts.push(`${((tokens - 1) / seconds).toFixed(1)} tokens/s`);
+  if (tokens && times.first) parts.push(`${rateOf(tokens, times).toFixed(1)} tokens/s`);
   if (times.first) parts.push(firstInWords(times));
   if (reason === "length") parts.push("ended at the limit");
   else if (reason === "aborted") parts.push("stopped");
   else if (reason && reason !== "stop") parts.push(`ended by ${reason}`);
   return parts.join(" · ");
+}
+
+/** Return tokens a second: those after the first, whose time stands for itself; of all, if they came almost at once. */
+function rateOf(tokens, { start, first, last }) {
+  return 1000 * (last - first < MEASURABLE_MS ? tokens / (last - start) : (tokens - 1) / (last - first));
 }
 
 const firstInWords = ({ start, first }) => `first token after ${((first - start) / 1000).toFixed(2)} s`;

@@ -54,9 +54,12 @@ def test_each_answer_has_its_figures(browser, script, scripted):
     assert tokens == "3 tokens"
     assert 0 < float(rate.removesuffix(" tokens/s")) <= 20.5  # two more tokens, at least 50 ms each
     assert float(first.removeprefix("first token after ").removesuffix(" s")) >= 0.05
+    script.bytes_at_once = 10_000  # all at once, after 0.15 s
+    browser.ask_and_wait("How are you?")
+    assert 0 < float(browser.texts(".figures")[1].split(" · ")[1].removesuffix(" tokens/s")) <= 20.5
     script.finish_reason = "length"
     browser.ask_and_wait("More")
-    assert browser.texts(".figures")[1].endswith("ended at the limit")
+    assert browser.texts(".figures")[2].endswith("ended at the limit")
 
 
 def test_the_fields_are_sent_as_they_are_filled_in(browser, script, scripted):
@@ -98,6 +101,7 @@ def test_a_model_without_a_chat_template_completes_texts(browser, script, script
     assert browser.texts(ANSWERS) == [" world, and more"]
     asked, answered = (browser.one(selector).rect for selector in (".ask .text", ANSWERS))
     assert asked["y"] == answered["y"]  # in one line, as one text
+    assert browser.texts(".said") == ["YouHelloscripted/model world, and more"]  # and not a blank more
     button(browser, 0, "continue").click()
     wait_for(lambda: len(script.asked) == 2)
     assert script.asked[1]["prompt"] == "Hello world, and more"
