@@ -381,6 +381,9 @@ conversation.addEventListener("scroll", () => {
   isFollowing = below < NEAR_PX;
 });
 
+// A phone is turned, its keyboard comes up, a message being written grows.
+new ResizeObserver(() => isFollowing && scrollToEnd()).observe(conversation);
+
 // ---- Keys, buttons, settings -------------------------------------------------------------------------------------
 
 function stop() {

@@ -102,6 +102,23 @@ def test_a_phone_needs_no_sideways_scrolling(browser, script, scripted, chats):
     assert browser.one("#settings").is_displayed()
 
 
+def test_the_end_stays_in_view_when_a_phone_is_turned(browser, script, scripted):
+    script.texts = ["word "] * 500
+    below = "const c = document.querySelector('#conversation'); return c.scrollHeight - c.scrollTop - c.clientHeight"
+    browser.open_known(scripted, PHONE)
+    browser.ask_and_wait("Talk")
+    assert browser.run(below) < 2
+    browser.resize(PHONE[1], PHONE[0])
+    wait_for(lambda: browser.run("return innerWidth") == PHONE[1] and browser.run(below) < 2)
+    browser.resize(*PHONE)
+    wait_for(lambda: browser.run("return innerWidth") == PHONE[0] and browser.run(below) < 2)
+    browser.run("document.querySelector('#conversation').scrollTop = 0")  # one reads the beginning
+    wait_for(lambda: browser.run(below) > 1000)
+    browser.resize(PHONE[1], PHONE[0])
+    wait_for(lambda: browser.run("return innerWidth") == PHONE[1])
+    assert browser.run(below) > 100
+
+
 def test_buttons_are_large_enough_for_a_finger(browser, script, scripted):
     show_everything(browser, script, scripted, PHONE)
     for button in browser.all("button"):
