@@ -56,6 +56,7 @@ class Sampling(TypedDict, total=False):
     ignore_eos: bool | None  # default False
     exclude_input_in_output: bool | None  # default True
     return_log_probs: bool | None  # default False
+    top_log_probs: int | None  # of how many most probable tokens, 0 to 20; with return_log_probs
     deadline_ms: int | None  # milliseconds; then the text so far is returned, finish_reason "timeout"
 
 

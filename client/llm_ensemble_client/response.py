@@ -12,6 +12,11 @@ from llm_ensemble_client.errors import ServerError
 Outputs = Mapping[str, Any]  # by name: a value, or a flat list of values, row by row
 
 
+Numbers = tuple[tuple[float, ...], ...]  # for each sequence, of each token
+Ids = tuple[tuple[int, ...], ...]
+NO_ID = -1  # with which the server pads ids of a sequence that has fewer tokens than another
+
+
 @dataclass(frozen=True)
 class Completion:
     """The completion of a request.
@@ -24,7 +29,10 @@ class Completion:
     cum_log_probs: the sum of log probabilities of each sequence (natural logarithm); None unless
         return_log_probs was set
     output_log_probs: for each sequence the log probability of each token; None unless return_log_probs was
-        set. With several sequences, trailing values of exactly 0 are missing: the server pads with them
+        set
+    output_token_ids: likewise, the id of each token
+    top_token_ids, top_token_log_probs: for each sequence and token the ids of the most probable tokens at its
+        place, and their log probabilities; None unless top_log_probs was set
     """
 
     text: str
@@ -34,7 +42,10 @@ class Completion:
     texts: tuple[str, ...]
     finish_reasons: tuple[str, ...]
     cum_log_probs: tuple[float, ...] | None = None
-    output_log_probs: tuple[tuple[float, ...], ...] | None = None
+    output_log_probs: Numbers | None = None
+    output_token_ids: Ids | None = None
+    top_token_ids: tuple[Ids, ...] | None = None
+    top_token_log_probs: tuple[Numbers, ...] | None = None
 
 
 class Response(NamedTuple):  # a frozen dataclass would take five times as long to make
@@ -49,8 +60,10 @@ class Response(NamedTuple):  # a frozen dataclass would take five times as long 
     num_input_tokens: int
     num_output_tokens: int
     cum_log_probs: tuple[float, ...] | None = None
-    output_log_probs: tuple[tuple[float, ...], ...] | None = None
-    output_token_ids: tuple[tuple[int, ...], ...] | None = None
+    output_log_probs: Numbers | None = None
+    output_token_ids: Ids | None = None
+    top_token_ids: tuple[Ids, ...] | None = None
+    top_token_log_probs: tuple[Numbers, ...] | None = None
 
     @property
     def is_last(self) -> bool:
@@ -63,14 +76,13 @@ def read_response(outputs: Outputs) -> Response:
     try:
         texts = tuple(_list(outputs["text_output"]))
         return Response(
-            texts=texts,
-            finish_reasons=tuple(_list(outputs["finish_reason"])),
-            num_input_tokens=_list(outputs["num_input_tokens"])[0],
-            num_output_tokens=_list(outputs["num_output_tokens"])[0],
-            cum_log_probs=tuple(_list(outputs["cum_log_probs"])) if "cum_log_probs" in outputs else None,
-            output_log_probs=_rows(outputs.get("output_log_probs"), len(texts)),
+            texts,
+            tuple(_list(outputs["finish_reason"])),
+            _list(outputs["num_input_tokens"])[0],
+            _list(outputs["num_output_tokens"])[0],
+            *(_scores(outputs, len(texts)) if "output_log_probs" in outputs else ()),
         )
-    except (LookupError, TypeError) as error:
+    except (LookupError, TypeError, ZeroDivisionError) as error:
         raise ServerError(f"not an answer of an llm-ensemble server: {sorted(outputs)}") from error
 
 
@@ -78,20 +90,34 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _rows(values: Any, sequences: int) -> tuple[tuple[float, ...], ...] | None:
-    """Return one row for each sequence of a flat list."""
-    if values is None:
-        return None
-    flat = _list(values)
-    length = len(flat) // sequences
-    rows = [flat[i * length : (i + 1) * length] for i in range(sequences)]
-    return tuple(_without_padding(row) if sequences > 1 else tuple(row) for row in rows)
+def _scores(outputs: Outputs, sequences: int) -> tuple[Any, ...]:
+    """Return what is there only if log probabilities were requested, from cum_log_probs on."""
+    ids = _rows(_list(outputs["output_token_ids"]), sequences)
+    lengths = [len(row) - row.count(NO_ID) for row in ids]
+
+    def unpadded(name: str) -> Any:
+        return tuple(row[:length] for row, length in zip(_rows(_list(outputs[name]), sequences), lengths))
+
+    def by_token(name: str) -> Any:
+        if name not in outputs:
+            return None
+        rows, tokens = _rows(_list(outputs[name]), sequences), len(ids[0])
+        each = [_rows(list(row), tokens) for row in rows]
+        return tuple(of_tokens[:length] for of_tokens, length in zip(each, lengths))
+
+    return (
+        tuple(_list(outputs["cum_log_probs"])),
+        unpadded("output_log_probs"),
+        unpadded("output_token_ids"),
+        by_token("top_token_ids"),
+        by_token("top_token_log_probs"),
+    )
 
 
-def _without_padding(row: list[float]) -> tuple[float, ...]:
-    """Return the row without trailing zeros, with which the server pads it to the longest row."""
-    length = max((i + 1 for i, value in enumerate(row) if value), default=0)
-    return tuple(row[:length])
+def _rows(flat: list[Any], count: int) -> tuple[tuple[Any, ...], ...]:
+    """Return so many rows of equal length, of a flat list."""
+    length = len(flat) // count if count else 0
+    return tuple(tuple(flat[i * length : (i + 1) * length]) for i in range(count))
 
 
 class CompletionBuilder:
@@ -119,11 +145,15 @@ class CompletionBuilder:
             texts=texts,
             finish_reasons=last.finish_reasons,
             cum_log_probs=last.cum_log_probs,
-            output_log_probs=self._log_probs(),
+            output_log_probs=self._joined("output_log_probs"),
+            output_token_ids=self._joined("output_token_ids"),
+            top_token_ids=self._joined("top_token_ids"),
+            top_token_log_probs=self._joined("top_token_log_probs"),
         )
 
-    def _log_probs(self) -> tuple[tuple[float, ...], ...] | None:
-        rows = [response.output_log_probs for response in self._responses if response.output_log_probs]
+    def _joined(self, name: str) -> Any:
+        """Return the rows of all responses, joined sequence by sequence."""
+        rows = [rows for response in self._responses if (rows := getattr(response, name))]
         if not rows:
             return None
         return tuple(tuple(x for part in parts for x in part) for parts in zip(*rows))

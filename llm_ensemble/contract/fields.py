@@ -75,6 +75,7 @@ FIELDS: Mapping[str, Field] = {
     "ignore_eos": Field("BOOL"),
     "exclude_input_in_output": Field("BOOL"),
     "return_log_probs": Field("BOOL"),
+    "top_log_probs": Field("INT32", low=0, high=20),
     "deadline_ms": Field("INT32", low=1, high=INT32_MAX),
 }
 

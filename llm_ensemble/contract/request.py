@@ -30,6 +30,7 @@ class TextOptions(msgspec.Struct, frozen=True, array_like=True):
     num_input_tokens: int
     num_sequences: int = 1
     log_probs: bool = False
+    top_log_probs: int = 0
     arrived: float = 0.0  # time.monotonic() in preprocessing; on Linux one clock for all processes
     prompt: str = ""  # for the log; empty unless LOG_TEXT is set
 
@@ -47,12 +48,15 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 
     index: of the sequence within the request. token_ids: without an end token. finish: "" until the last part
     of the sequence, then stop, length, timeout or cancelled. log_probs: one a token if requested, else none.
+    top_ids, top_log_probs: as many a token as requested, the most probable first.
     """
 
     index: int
     token_ids: list[int]
     finish: str = ""
     log_probs: list[float] = []
+    top_ids: list[int] = []
+    top_log_probs: list[float] = []
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):

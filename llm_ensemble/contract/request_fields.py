@@ -47,6 +47,7 @@ class RequestFields(msgspec.Struct, frozen=True, kw_only=True):
     ignore_eos: bool = False
     exclude_input_in_output: bool = True
     return_log_probs: bool = False
+    top_log_probs: int = 0
     deadline_ms: int | None = None
     sent_as: Mapping[str, str] = {}
 

@@ -32,6 +32,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     each time. beam_width: beams searched, 1 for no search. length_penalty: a beam's score is its log
     probability over its length to this power. num_return_sequences: sequences of the request. bad_words:
     sequences of ids that must not be generated. log_probs: whether log probabilities are requested.
+    top_log_probs: of how many of the most probable tokens at each place, beside the chosen one's.
     """
 
     max_tokens: int
@@ -53,6 +54,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     num_return_sequences: int = 1
     bad_words: list[list[int]] = []
     log_probs: bool = False
+    top_log_probs: int = 0
 
     @property
     def width(self) -> int:
@@ -81,6 +83,10 @@ def read_sampling(
     end_ids = _end_ids(fields, defaults, vocabulary)
     greedy = _is_greedy(fields)
     _check_beams(fields, limits)
+    if fields.top_log_probs and not fields.return_log_probs:
+        raise RequestError(
+            "top_log_probs", "comes with log probabilities; send return_log_probs true with it"
+        )
     return Sampling(
         max_tokens=max_tokens,
         min_tokens=fields.min_tokens,
@@ -94,6 +100,7 @@ def read_sampling(
         num_return_sequences=_num_return_sequences(fields, limits, greedy),
         bad_words=bad_words,
         log_probs=fields.return_log_probs,
+        top_log_probs=fields.top_log_probs,
         **({} if greedy else _random(fields)),
     )
 

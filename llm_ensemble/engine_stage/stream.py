@@ -131,6 +131,8 @@ class Stream:
         gathered.token_ids += tokens.token_ids
         if tokens.log_probs:
             gathered.log_probs += tokens.log_probs
+            gathered.top_ids += tokens.top_ids
+            gathered.top_log_probs += tokens.top_log_probs
         gathered.finish = tokens.finish
 
     def _finish(self, finish: str, error: str = "") -> None:
@@ -143,8 +145,8 @@ class Stream:
     def _flush(self) -> None:
         assert self._send
         parts = [
-            Part(index, gathered.token_ids, gathered.finish, gathered.log_probs)
-            for index, gathered in self._gathered.items()
+            Part(index, one.token_ids, one.finish, one.log_probs, one.top_ids, one.top_log_probs)
+            for index, one in self._gathered.items()
         ]
         self._gathered = {}
         try:
@@ -171,9 +173,11 @@ class Stream:
 class Gathered:
     """The tokens of one sequence since the last chunk."""
 
-    __slots__ = ("finish", "log_probs", "token_ids")
+    __slots__ = ("finish", "log_probs", "token_ids", "top_ids", "top_log_probs")
 
     def __init__(self) -> None:
         self.token_ids: list[int] = []
         self.log_probs: list[float] = []
+        self.top_ids: list[int] = []
+        self.top_log_probs: list[float] = []
         self.finish = ""

@@ -32,4 +32,6 @@ def _join(parts: Sequence[Tokens]) -> Tokens:
         parts[-1].finish,
         index=parts[-1].index,
         log_probs=[log_prob for tokens in parts for log_prob in tokens.log_probs],
+        top_ids=[token_id for tokens in parts for token_id in tokens.top_ids],
+        top_log_probs=[log_prob for tokens in parts for log_prob in tokens.top_log_probs],
     )

@@ -35,6 +35,8 @@ class Tokens(msgspec.Struct, frozen=True):  # one a token: a dataclass would tak
     "length"; "cancelled" or an error ends all sequences of the request.
     index: of the sequence, 0 to num_return_sequences - 1. log_probs: one natural logarithm an id, from the
     model's own distribution (before penalties, temperature and filters), if the request asked for them.
+    top_ids, top_log_probs: of the same distribution the most probable ids and their logarithms, an id's after
+    another's; for each id exactly as many as the request asked for.
     """
 
     token_ids: list[int]
@@ -42,6 +44,8 @@ class Tokens(msgspec.Struct, frozen=True):  # one a token: a dataclass would tak
     error: EngineError | None = None
     index: int = 0
     log_probs: list[float] = []
+    top_ids: list[int] = []
+    top_log_probs: list[float] = []
 
 
 @dataclass(frozen=True)

@@ -143,4 +143,6 @@ def joined(first: Part, second: Part) -> Part:
         first.token_ids + second.token_ids,
         second.finish,
         first.log_probs + second.log_probs,
+        first.top_ids + second.top_ids,
+        first.top_log_probs + second.top_log_probs,
     )

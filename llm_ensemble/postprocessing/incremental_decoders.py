@@ -136,7 +136,7 @@ _FALLBACK = _library({"type": "ByteFallback"})
 
 
 @cache
-def _byte(token: str) -> bytes | None:
+def fallback_byte(token: str) -> bytes | None:
     """Return the byte of a token like <0x0A>; None for any other token."""
     return bytes([int(token[3:5], 16)]) if _FALLBACK.decode([token]) != token else None
 
@@ -160,7 +160,7 @@ class ByteFallback:
         """Add tokens: bytes join the run, another token ends it."""
         texts = []
         for token in tokens:
-            byte = _byte(token)
+            byte = fallback_byte(token)
             if byte is None:
                 texts += self.flush()
                 texts.append(token)
@@ -201,7 +201,8 @@ _ALPHABET = _byte_level_alphabet()
 
 
 @cache
-def _bytes(token: str) -> bytes:
+def level_bytes(token: str) -> bytes:
+    """Return the bytes of a token of ByteLevel."""
     try:
         return bytes(map(_ALPHABET.__getitem__, token))
     except KeyError:  # an added token, in plain text
@@ -216,7 +217,7 @@ class ByteLevel:
 
     def feed(self, tokens: list[str]) -> list[str]:
         """Add tokens; return the characters that are complete."""
-        return [self._utf8.decode(b"".join(map(_bytes, tokens)))]
+        return [self._utf8.decode(b"".join(map(level_bytes, tokens)))]
 
     def flush(self) -> list[str]:
         """Return the incomplete character as it is."""

@@ -23,11 +23,13 @@ SILENT_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Text:
-    """One response: a part a sequence, the prompt's tokens, whether log probabilities are requested."""
+    """One response: a part a sequence, the prompt's tokens, whether log probabilities are requested, and of
+    how many most probable tokens."""
 
     sequences: list[SequenceText]
     num_input_tokens: int
     log_probs: bool
+    top_log_probs: int = 0
 
 
 class Report(Protocol):
@@ -184,7 +186,8 @@ class Completion:
         else:
             return None
         self._responded_at = now
-        text = Text(shares, self._options.num_input_tokens, self._options.log_probs)
+        options = self._options
+        text = Text(shares, options.num_input_tokens, options.log_probs, options.top_log_probs)
         self.report.on_response(text)
         return text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 from tokenizers import Tokenizer
 
 from llm_ensemble.contract.request import Part, TextOptions
@@ -12,18 +13,39 @@ from llm_ensemble.postprocessing.detokenizer import Detokenizer
 from llm_ensemble.postprocessing.stop import StopMatcher
 
 
+class Scores(msgspec.Struct):
+    """Tokens with their log probabilities, and the most probable tokens at their places (see Part)."""
+
+    token_ids: list[int] = []
+    log_probs: list[float] = []
+    top_ids: list[int] = []
+    top_log_probs: list[float] = []
+
+    def add(self, part: Part, used: int) -> None:
+        """Add those of the first `used` tokens of a part."""
+        self.token_ids += part.token_ids[:used]
+        self.log_probs += part.log_probs[:used]
+        if part.top_ids:
+            used *= len(part.top_ids) // len(part.token_ids)
+            self.top_ids += part.top_ids[:used]
+            self.top_log_probs += part.top_log_probs[:used]
+
+
+NO_SCORES = Scores()
+
+
 @dataclass(frozen=True)
 class SequenceText:
     """The part of one sequence in a response.
 
     text: new text. finish: why the sequence ended, "" if it did not. num_tokens: tokens that the text stands
-    for. log_probs: theirs, if requested. cum_log_prob: the sum over the sequence so far.
+    for. scores: theirs, if requested. cum_log_prob: the sum of log probabilities over the sequence so far.
     """
 
     text: str
     finish: str
     num_tokens: int
-    log_probs: list[float]
+    scores: Scores
     cum_log_prob: float
 
 
@@ -37,7 +59,7 @@ class Sequence:
         self._is_finish_taken = False
         self._text = options.echo
         self._num_tokens = 0
-        self._log_probs: list[float] = []
+        self._scores = NO_SCORES
         self._cum_log_prob = 0.0
 
     @property
@@ -53,20 +75,23 @@ class Sequence:
         self.finish = "stop" if self._stop.found else part.finish
         self._text += text
         self._num_tokens += used
-        self._log_probs += part.log_probs[:used]
+        if part.log_probs:
+            if self._scores is NO_SCORES:
+                self._scores = Scores()
+            self._scores.add(part, used)
 
     def take(self) -> SequenceText:
         """Return everything new. The finish reason stays in later responses: the last one has them all."""
-        self._cum_log_prob += sum(self._log_probs)
-        share = SequenceText(self._text, self.finish, self._num_tokens, self._log_probs, self._cum_log_prob)
-        self._text, self._num_tokens, self._log_probs = "", 0, []
+        self._cum_log_prob += sum(self._scores.log_probs)
+        share = SequenceText(self._text, self.finish, self._num_tokens, self._scores, self._cum_log_prob)
+        self._text, self._num_tokens, self._scores = "", 0, NO_SCORES
         self._is_finish_taken = bool(self.finish)
         return share
 
     @property
     def empty(self) -> SequenceText:
         """The part of a response that stands for no tokens; tokens held back are counted with their text."""
-        return SequenceText("", self.finish, 0, [], self._cum_log_prob)
+        return SequenceText("", self.finish, 0, NO_SCORES, self._cum_log_prob)
 
     def _text_until_stop(self, part: Part) -> tuple[int, str]:
         """Return how many tokens were used, and their text.

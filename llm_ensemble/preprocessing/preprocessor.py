@@ -110,6 +110,7 @@ class Preprocessor:
             num_input_tokens=len(input_ids),
             num_sequences=sampling.num_return_sequences,
             log_probs=sampling.log_probs,
+            top_log_probs=sampling.top_log_probs,
             arrived=arrived,
             prompt=self._text(prompt) if self._log_text else "",
         )

@@ -17,6 +17,8 @@ from llm_ensemble.postprocessing.postprocessor import Text
 from llm_ensemble.triton.byte_tensors import byte_tensor
 from llm_ensemble.triton.stages import FINAL, end, error_response, make_error, request_id
 
+KEPT = {"finish_reason", "num_input_tokens", "num_output_tokens", "sequence_index"}
+
 
 class StreamOutlet:
     """The engine stage's request (engine_stage/outlet.py)."""
@@ -97,7 +99,7 @@ def stream_response(text: Text) -> Any:
     """
     tensors = []
     for name, array in outputs(text).items():
-        if name == "finish_reason" or array.dtype == np.int32:
+        if name in KEPT:
             tensors.append(_kept_tensor(name, array.dtype.char, array.shape, tuple(array.flat)))
         else:
             tensors.append(pb_utils.Tensor(name, array))

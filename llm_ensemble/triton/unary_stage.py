@@ -24,7 +24,7 @@ from llm_ensemble.triton.stages import (
     text_response,
 )
 
-LOG_PROBS = {"cum_log_probs", "output_log_probs"}
+LOG_PROBS = {"cum_log_probs", "output_log_probs", "output_token_ids", "top_token_ids", "top_token_log_probs"}
 RESULT_SECONDS = 5  # what a socket of this machine may take
 
 

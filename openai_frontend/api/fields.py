@@ -108,7 +108,7 @@ class SamplingBody(Body):
 
 
 def log_prob_fields(top: int | None) -> dict[str, Any]:
-    """Return the fields of log probabilities. top: of so many tokens beside each; None for no log probabilities."""
+    """Return the fields of log probabilities. top: of so many tokens beside each; None for none of them."""
     if top is None:
         return {}
     return {"return_log_probs": True, **({"top_log_probs": top} if top else {})}

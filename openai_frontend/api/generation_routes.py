@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from llm_ensemble.postprocessing.token_bytes import token_bytes
 from llm_ensemble_client import AsyncClient
 from openai_frontend.api.chat import ChatBody
 from openai_frontend.api.completions import CompletionBody
@@ -21,6 +22,7 @@ from openai_frontend.served_model import ServedModel
 def generation_routes(model: ServedModel, client: AsyncClient) -> APIRouter:
     """Return the routes."""
     router = APIRouter()
+    bytes_of = token_bytes(model.tokenizer)
 
     @router.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Any:
@@ -39,7 +41,8 @@ def generation_routes(model: ServedModel, client: AsyncClient) -> APIRouter:
     def _reply(body: ChatBody | CompletionBody, kind: type[Answer]) -> Reply:
         model.check_name(body.model)
         asked = body.asked()
-        answer = kind(body.model, model.fingerprint, asked.has_usage)
+        has_top = "top_log_probs" in asked.sampling
+        answer = kind(body.model, model.fingerprint, bytes_of, has_usage=asked.has_usage, has_top=has_top)
         echoes = [_text(prompt, model) if asked.echo else "" for prompt in asked.prompts]
         at_once = max(1, model.limits.max_batch_size // asked.sequences)
         return Reply(client, asked, answer, echoes, at_once)

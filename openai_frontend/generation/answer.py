@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from openai_frontend.generation.log_probs import CompletionLogProbs, TokenBytes, chat_log_probs
 from openai_frontend.generation.pieces import Piece, Usage
 
 DONE = b"data: [DONE]\n\n"
@@ -23,12 +24,15 @@ encode = msgspec.json.Encoder().encode
 class Answer:
     """The answer to one request: its head and the form of its choices.
 
-    has_usage: whether a stream ends with the usage; then every event has the key.
+    bytes_of: gives a token's bytes. has_usage: whether a stream ends with the usage; then every event has the
+    key. has_top: whether the most probable tokens at each place are asked for.
     """
 
     prefix = kind = event_kind = ""
 
-    def __init__(self, model: str, fingerprint: str, has_usage: bool) -> None:
+    def __init__(
+        self, model: str, fingerprint: str, bytes_of: TokenBytes, *, has_usage: bool, has_top: bool
+    ) -> None:
         self._head = {
             "id": f"{self.prefix}-{uuid.uuid4().hex}",
             "object": self.kind,
@@ -36,7 +40,7 @@ class Answer:
             "model": model,
             "system_fingerprint": fingerprint,
         }
-        self._has_usage = has_usage
+        self._bytes_of, self._has_usage, self._has_top = bytes_of, has_usage, has_top
         event = encode({**self._head, "object": self.event_kind})
         self._begin = b"data: " + event[:-1] + b',"choices":[{"index":%d,'
         self._end = b"}]" + (b',"usage":null' if has_usage else b"") + b"}\n\n"
@@ -72,6 +76,13 @@ class Answer:
     def _choice(self, choice: Piece) -> dict[str, Any]:
         raise NotImplementedError
 
+    def _scored(self, piece: Piece) -> dict[str, Any] | None:
+        """Return the log probabilities of a piece; None if they were not asked for."""
+        raise NotImplementedError
+
+    def _log_probs(self, piece: Piece) -> bytes:
+        return b"null" if piece.scores is None else encode(self._scored(piece))
+
 
 class ChatAnswer(Answer):
     """Of /v1/chat/completions."""
@@ -87,7 +98,7 @@ class ChatAnswer(Answer):
         """Return the event of new text."""
         text = b'"delta":{"content":' + encode(piece.text) + b'},"logprobs":'
         return (
-            self._begin % piece.index + text + encode(piece.log_probs) + b',"finish_reason":' + self._running
+            self._begin % piece.index + text + self._log_probs(piece) + b',"finish_reason":' + self._running
         )
 
     def ending(self, piece: Piece) -> bytes:
@@ -97,7 +108,10 @@ class ChatAnswer(Answer):
 
     def _choice(self, choice: Piece) -> dict[str, Any]:
         message = {"role": "assistant", "content": choice.text, "refusal": None}
-        return {"message": message, "logprobs": choice.log_probs}
+        return {"message": message, "logprobs": self._scored(choice)}
+
+    def _scored(self, piece: Piece) -> dict[str, Any] | None:
+        return None if piece.scores is None else chat_log_probs(piece.scores, self._bytes_of)
 
 
 class CompletionAnswer(Answer):
@@ -105,13 +119,17 @@ class CompletionAnswer(Answer):
 
     prefix, kind, event_kind = "cmpl", "text_completion", "text_completion"
 
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self._begun: dict[int, CompletionLogProbs] = {}  # of each choice
+
     def opening(self, index: int, echo: str) -> bytes:
         """Return the event with the prompt, if the text begins with it."""
         return self.delta(Piece(index, echo)) if echo else b""
 
     def delta(self, piece: Piece) -> bytes:
         """Return the event of new text."""
-        text = b'"text":' + encode(piece.text) + b',"logprobs":' + encode(piece.log_probs)
+        text = b'"text":' + encode(piece.text) + b',"logprobs":' + self._log_probs(piece)
         return self._begin % piece.index + text + b',"finish_reason":' + self._running
 
     def ending(self, piece: Piece) -> bytes:
@@ -120,4 +138,11 @@ class CompletionAnswer(Answer):
         return self._begin % piece.index + reason + self._end
 
     def _choice(self, choice: Piece) -> dict[str, Any]:
-        return {"text": choice.text, "logprobs": choice.log_probs}
+        return {"text": choice.text, "logprobs": self._scored(choice)}
+
+    def _scored(self, piece: Piece) -> dict[str, Any] | None:
+        if piece.scores is None:
+            return None
+        if piece.index not in self._begun:
+            self._begun[piece.index] = CompletionLogProbs(self._bytes_of)
+        return self._begun[piece.index].next(piece.scores, self._has_top)

@@ -11,6 +11,7 @@ from typing import Any
 from llm_ensemble_client import AsyncClient, Response
 
 ALL_THAT_FITS = -1  # max_tokens
+Arrived = tuple[int, Response]  # the number of a prompt, and a response to it
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,17 @@ class Arrivals:
         """Ask. headers: by which the request's trace goes on. at_once: prompts asked at the same time."""
         self._client, self._asked = client, asked
         self._request_id, self._headers = request_id, headers
+        self._at_once = min(at_once, len(asked.prompts))
         self._places = asyncio.Semaphore(at_once)
-        self._waiting: list[tuple[int, Response]] = []
+        self._waiting: list[Arrived] = []
+        self._heard: set[int] = set()
         self._error: Exception | None = None
         self._has_left = False
         self._change = asyncio.Event()
         self._readers = [asyncio.create_task(self._read(number)) for number in range(len(asked.prompts))]
         self._reading = len(self._readers)
 
-    async def take(self) -> list[tuple[int, Response]]:
+    async def take(self) -> list[Arrived]:
         """Wait for responses; return all that are there, each with its prompt's number; none after the last.
 
         Raise ClientError, when those before it were taken, and ClientLeft.
@@ -72,6 +75,18 @@ class Arrivals:
             await self._change.wait()
         taken, self._waiting = self._waiting, []
         return taken
+
+    async def take_first(self) -> list[Arrived]:
+        """Do as take() does, when each prompt that is asked now has got a response, or one an error.
+
+        So one that is refused ends the request before anything is sent.
+        """
+        while len(self._heard) < self._at_once and self._reading and not (self._has_left or self._error):
+            self._change.clear()
+            await self._change.wait()
+        if self._error:
+            self._waiting.clear()
+        return await self.take()
 
     def leave(self) -> None:
         """Let take() raise ClientLeft."""
@@ -110,6 +125,7 @@ class Arrivals:
         async with responses:
             async for response in responses:
                 self._waiting.append((number, response))
+                self._heard.add(number)
                 self._change.set()
 
 

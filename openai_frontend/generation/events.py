@@ -9,7 +9,8 @@ import msgspec
 
 from openai_frontend.errors import ApiError
 from openai_frontend.generation.answer import Answer
-from openai_frontend.generation.pieces import Arrived, Piece, Usage, failure, pieces
+from openai_frontend.generation.asking import Arrived
+from openai_frontend.generation.pieces import Piece, Usage, failure, pieces
 
 QUIET = b": \n\n"  # a comment, which readers of events skip: the stream lives, and proxies let it
 
@@ -38,7 +39,7 @@ class Events:
     def _event(self, piece: Piece) -> bytes:
         if piece.index in self._ended:
             return b""
-        event = self._answer.delta(piece) if piece.text or piece.log_probs else b""
+        event = self._answer.delta(piece) if piece.text or piece.scores else b""
         if not piece.finish:
             return event
         self._ended.add(piece.index)

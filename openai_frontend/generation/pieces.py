@@ -5,40 +5,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
-from llm_ensemble_client import Response
 from openai_frontend.errors import ApiError, cancelled, timed_out
-
-Arrived = tuple[int, Response]  # the number of a prompt, and a response to it
+from openai_frontend.generation.asking import Arrived
+from openai_frontend.generation.log_probs import Score, scores
 
 
 @dataclass
 class Piece:
-    """New text of one choice, or all of it. finish: "" while the choice goes on."""
+    """New text of a choice, or all of it. finish: "" while it goes on. scores: None if not asked for."""
 
     index: int
     text: str = ""
     finish: str = ""
-    log_probs: Any = None
+    scores: list[Score] | None = None
 
-    def add(self, text: str, finish: str) -> None:
+    def add(self, text: str, finish: str, scores: list[Score] | None) -> None:
         """Append what came next."""
         self.text += text
         self.finish = finish
+        if self.scores is not None:
+            self.scores += scores or []
 
 
 def pieces(arrived: Iterable[Arrived], sequences: int) -> list[Piece]:
     """Return what has come as one piece a choice. sequences: of each prompt."""
     found: dict[int, Piece] = {}
     for number, response in arrived:
-        index = number * sequences
-        for text, finish in zip(response.texts, response.finish_reasons):
+        for sequence, text in enumerate(response.texts):
+            index = number * sequences + sequence
+            news = text, response.finish_reasons[sequence], scores(response, sequence)
             if index in found:
-                found[index].add(text, finish)
+                found[index].add(*news)
             else:
-                found[index] = Piece(index, text, finish)
-            index += 1
+                found[index] = Piece(index, *news)
     return [*found.values()]
 
 

@@ -77,7 +77,7 @@ class Reply(HttpResponse):
     async def _send_events(self, arrivals: Arrivals, send: Send, header: Header) -> None:
         """Send the events; the status with the first, so that what is refused has one of its own."""
         events = Events(self._answer, self._asked.sequences, self._echoes)
-        first = await arrivals.take()
+        first = await arrivals.take_first()
         await send({"type": "http.response.start", "status": 200, "headers": [*EVENTS, header]})
         body = events.opening() + events.next(first)
         try:

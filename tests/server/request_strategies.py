@@ -48,7 +48,8 @@ def values_of(name):
     """Values of a field's type, in its range or not."""
     values = VALUES[FIELDS[name].datatype]
     if FIELDS[name].many:
-        many = st.lists(values, max_size=4) | st.integers(0, 2000).map(lambda n: ["w"] * n)
+        one = "w" if FIELDS[name].datatype == "BYTES" else 7
+        many = st.lists(values, max_size=4) | st.integers(0, 2000).map(lambda n: [one] * n)
         return many | values
     return values
 
@@ -62,7 +63,7 @@ def misspelt(draw):
 
 
 # Most requests would be refused for what this engine or the demo model always refuses, were these not rare.
-REFUSED = {"messages", "bad_words", "presence_penalty", "frequency_penalty"}
+REFUSED = {"messages", "bad_words", "presence_penalty", "frequency_penalty", "input_ids", "top_log_probs"}
 TAKEN = [name for name in FIELDS if name not in REFUSED]
 names = mostly(st.sampled_from(TAKEN), st.sampled_from(list(FIELDS)))
 good_pairs = names.flatmap(lambda name: st.tuples(st.just(name), values_of(name)))
@@ -169,7 +170,7 @@ def good_tensors(draw):
 def bad_tensors(draw):
     """At least one of name, type, shape and content is made up."""
     good = draw(good_tensors())
-    name = draw(st.sampled_from([good.name] * 5 + ["max_token", "input_ids", "", "é\n"]))
+    name = draw(st.sampled_from([good.name] * 5 + ["max_token", "prompt_ids", "", "é\n"]))
     datatype = draw(st.sampled_from([good.datatype] * 3) | datatypes)
     shape = draw(st.just(good.shape) | shapes)
     content = draw(st.just(good.content) | st.binary(max_size=40) | st.integers(0, 100_000).map(bytes))

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
 import grpc.aio
+from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
 from llm_ensemble_client.address import Address
@@ -28,7 +29,7 @@ class AsyncGrpc:
 
     def __init__(self, address: Address, headers: Mapping[str, str]) -> None:
         self._address, self._metadata = address, tuple(headers.items())
-        self._opened: grpc.aio.Channel | None = None
+        self._made: Methods | None = None
         self._ends: set[asyncio.Task[None]] = set()
 
     async def infer(self, fields: Fields, deadline: Deadline) -> Response:
@@ -42,18 +43,14 @@ class AsyncGrpc:
 
     async def open(self, fields: Fields, deadline: Deadline) -> AsyncMessages:
         """Start a streaming request and return its responses."""
-        requests = iter([grpc_wire.stream_request(fields)])
-        call = self._stub().ModelStreamInfer(requests, timeout=deadline.remaining(), metadata=self._metadata)
-        return AsyncMessages(self._address, call, deadline, self._ends)
+        return self._stream(grpc_wire.stream_request(fields), deadline, self._metadata)
 
     async def ask(
         self, fields: Fields, deadline: Deadline, request_id: str, headers: Mapping[str, str]
     ) -> AsyncMessages:
         """Send a request, streaming or not as its field says; return its responses."""
         request = grpc_wire.infer_request(grpc_wire.STREAM, fields, request_id)
-        metadata = (*self._metadata, *grpc_wire.metadata_of(headers))
-        call = self._stub().ModelStreamInfer(iter([request]), timeout=deadline.remaining(), metadata=metadata)
-        return AsyncMessages(self._address, call, deadline, self._ends)
+        return self._stream(request, deadline, (*self._metadata, *grpc_wire.metadata_of(headers)))
 
     async def sleep(self, seconds: float) -> None:
         """Sleep, in seconds."""
@@ -63,25 +60,46 @@ class AsyncGrpc:
         """Close the channel."""
         if self._ends:
             await asyncio.wait(self._ends, timeout=END_SECONDS)
-        if self._opened is not None:
-            await self._opened.close()
+        if self._made is not None:
+            await self._made.channel.close()
 
     async def _call(self, method: str, request: Any, deadline: Deadline) -> Any:
         try:
-            call = getattr(self._stub(), method)
+            call = getattr(self._methods.stub, method)
             return await call(request, timeout=deadline.remaining(), metadata=self._metadata)
         except grpc.RpcError as error:
             raise grpc_wire.error_from_rpc(error, self._address, deadline) from error
 
-    def _stub(self) -> Any:
-        """Return a stub; its channel, created with the first request, belongs to the running loop."""
-        if self._opened is None:
+    def _stream(self, request: Any, deadline: Deadline, metadata: Sequence[tuple[str, str]]) -> AsyncMessages:
+        call = self._methods.stream(request, timeout=deadline.remaining(), metadata=metadata)
+        return AsyncMessages(self._address, call, deadline, self._ends)
+
+    @property
+    def _methods(self) -> Methods:
+        """The methods; their channel, created with the first request, belongs to the running loop."""
+        if self._made is None:
             netloc, options = self._address.netloc, grpc_wire.OPTIONS
             if self._address.is_secure:
-                self._opened = grpc.aio.secure_channel(netloc, grpc.ssl_channel_credentials(), options)
+                channel = grpc.aio.secure_channel(netloc, grpc.ssl_channel_credentials(), options)
             else:
-                self._opened = grpc.aio.insecure_channel(netloc, options)
-        return service_pb2_grpc.GRPCInferenceServiceStub(self._opened)
+                channel = grpc.aio.insecure_channel(netloc, options)
+            self._made = Methods(channel)
+        return self._made
+
+
+class Methods:
+    """A channel and the methods of the server, made once: that takes longer than some calls."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
+        self.stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        # One request goes out and the stream is closed on this side, which is what a call with one request
+        # does. The stub's would send its head, the request and the end one after the other.
+        self.stream: Any = channel.unary_stream(
+            grpc_wire.STREAM_METHOD,
+            request_serializer=pb.ModelInferRequest.SerializeToString,
+            response_deserializer=pb.ModelStreamInferResponse.FromString,
+        )
 
 
 class AsyncMessages:

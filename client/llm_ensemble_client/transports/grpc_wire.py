@@ -27,6 +27,7 @@ from llm_ensemble_client.transport import CONNECT_SECONDS, MetadataKind
 
 # A unary request goes to ensemble_unary: a single call with its own status, and no stream to read to its end.
 UNARY, STREAM = "ensemble_unary", "ensemble"
+STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 # Never send triton_grpc_error, which would give a stream's error a status: it kills tritonserver 2.51.0 (seen
 # after some 20 errors: "HandleCancellation called even when the context was not cancelled", then SIGSEGV).
 OPTIONS = (

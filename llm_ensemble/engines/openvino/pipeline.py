@@ -104,6 +104,10 @@ def check_sampling(sampling: Sampling) -> None:
     """Raise RequestError for a field that the openvino engine does not support."""
     if sampling.bad_words:
         raise RequestError("bad_words", "the openvino engine cannot keep words out; leave it out")
+    if sampling.top_log_probs:
+        raise RequestError(
+            "top_log_probs", "the openvino engine gives the chosen token's alone; leave it out or send 0"
+        )
     for name in ("presence_penalty", "frequency_penalty"):
         if getattr(sampling, name):
             raise RequestError(

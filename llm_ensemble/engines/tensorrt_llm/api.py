@@ -15,6 +15,7 @@ from llm_ensemble.contract.sampling import Sampling
 from llm_ensemble.engines.protocol import Tokens
 from llm_ensemble.engines.tensorrt_llm.settings import TensorRtLlmSettings
 from llm_ensemble.engines.tensorrt_llm.versions import LAST_WITH_ENGINES, check_pytorch_sampling
+from llm_ensemble.engines.top_log_probs import chosen_and_top
 from llm_ensemble.errors import EngineDirectoryError, EngineError, RequestError
 from llm_ensemble.manifest import ENGINE, Manifest
 
@@ -173,7 +174,8 @@ def sampling_params(sampling: Sampling) -> Any:
     if not sampling.greedy:
         fields |= _random_sampling(sampling)
     if sampling.log_probs:
-        fields["logprobs"] = 1  # 0 means none; the chosen token's is always included
+        # 0 means none; the chosen token's is always included.
+        fields["logprobs"] = max(1, sampling.top_log_probs)
     params = SamplingParams(**fields, **_penalties(sampling))
     if sampling.bad_words:
         # Without a tokenizer no public argument takes words of several tokens; these two are read together.
@@ -237,7 +239,7 @@ class Reader:
             finish = "length" if full and len(ids) == len(new_ids) else "stop"
         self._returned[index] = returned + len(ids)
         self._ended[index] = bool(finish)
-        return Tokens(ids, finish, index=index, log_probs=self._log_probs(sequence, returned, ids))
+        return Tokens(ids, finish, None, index, *self._scores(sequence, returned, ids))
 
     def _before_end_id(self, ids: list[int]) -> list[int]:
         """Cut off the end token; whether the library does so is not documented."""
@@ -246,11 +248,12 @@ class Reader:
                 return ids[:position]
         return ids
 
-    def _log_probs(self, sequence: Any, start: int, ids: list[int]) -> list[float]:
+    def _scores(self, sequence: Any, start: int, ids: list[int]) -> tuple[list[Any], ...]:
+        """Return log_probs, top_ids and top_log_probs of Tokens."""
         if not self._sampling.log_probs:
-            return []
-        found = sequence.logprobs[start : start + len(ids)]
+            return ()
+        found = zip(ids, sequence.logprobs[start : start + len(ids)], strict=True)
         try:
-            return [of_all[token_id].logprob for token_id, of_all in zip(ids, found, strict=True)]
-        except (KeyError, ValueError) as error:
+            return chosen_and_top(found, self._sampling.top_log_probs)
+        except (LookupError, ValueError) as error:
             raise EngineError("the engine left out a token's log probability") from error

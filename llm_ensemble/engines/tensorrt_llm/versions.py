@@ -18,6 +18,7 @@ SAMPLER_SINCE = {
     "min_p": "1.3.0rc24",
     "seed": "1.3.0rc24",  # before, one generator draws for all requests
     "return_log_probs": "1.3.0rc24",  # of sampled tokens: before, only the most probable token has one
+    "top_log_probs": NEVER,  # no documentation that was seen says that it gives more than one
     "repetition_penalty": "1.3.0rc24",
     "presence_penalty": "1.3.0rc24",
     "frequency_penalty": "1.3.0rc24",
@@ -40,6 +41,7 @@ def check_pytorch_sampling(sampling: Sampling, version: str) -> None:
         "min_p": sampling.min_p != 0,
         "seed": bool(sampling.seed_field),
         "return_log_probs": sampling.log_probs and not sampling.greedy,
+        "top_log_probs": sampling.top_log_probs != 0,
         "repetition_penalty": sampling.repetition_penalty != 1,
         "presence_penalty": sampling.presence_penalty != 0,
         "frequency_penalty": sampling.frequency_penalty != 0,

@@ -13,6 +13,7 @@ from typing import Any
 
 from llm_ensemble.contract.sampling import Sampling
 from llm_ensemble.engines.protocol import Tokens
+from llm_ensemble.engines.top_log_probs import chosen_and_top
 from llm_ensemble.engines.vllm.settings import VllmSettings
 from llm_ensemble.errors import EngineError, RequestError
 from llm_ensemble.manifest import ENGINE, MODELOPT, Manifest
@@ -84,7 +85,7 @@ def sampling_params(sampling: Sampling) -> Any:
         ignore_eos=True,  # the end tokens are in stop_token_ids
         detokenize=False,
         output_kind=RequestOutputKind.DELTA,
-        logprobs=0 if sampling.log_probs else None,  # 0: the chosen token's alone
+        logprobs=sampling.top_log_probs if sampling.log_probs else None,  # 0: the chosen token's alone
         repetition_penalty=sampling.repetition_penalty,
         presence_penalty=sampling.presence_penalty,
         frequency_penalty=sampling.frequency_penalty,
@@ -127,11 +128,10 @@ def _read_sequence(sequence: Any, sampling: Sampling) -> Tokens:
         ids.pop()
     elif finish not in ("", "stop", "length"):
         raise EngineError(f"vLLM ended the request for the reason {finish!r}")
-    return Tokens(ids, finish, None, sequence.index, _log_probs(sequence, ids) if sampling.log_probs else [])
-
-
-def _log_probs(sequence: Any, ids: list[int]) -> list[float]:
+    if not sampling.log_probs:
+        return Tokens(ids, finish, None, sequence.index)
     try:
-        return [of_token[token_id].logprob for token_id, of_token in zip(ids, sequence.logprobs or ())]
-    except KeyError as error:
+        scores = chosen_and_top(zip(ids, sequence.logprobs or ()), sampling.top_log_probs)
+    except LookupError as error:
         raise EngineError("vLLM left out a token's log probability") from error
+    return Tokens(ids, finish, None, sequence.index, *scores)

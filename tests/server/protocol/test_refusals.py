@@ -40,6 +40,16 @@ ROWS = [
     ("messages", "not UTF-8", b"[\xff]", "not UTF-8 (byte 1 of 3); send UTF-8", {"text_input": None}),
     ("messages", "huge", "[" * MB, "this model has no chat template; send text_input", {"text_input": None}),
     ("messages", "conflict", "[]", "text_input is there too; send one of them", {}),
+    ("input_ids", "empty", [], "empty; send at least one token id", {"text_input": None}),
+    ("input_ids", "range", [5, -1], "got -1, must be at least 0", {"text_input": None}),
+    ("input_ids", "range", [4096], "got 4096, must be at most 4095, the last of", {"text_input": None}),
+    ("input_ids", "huge", [5] * 600, "600 tokens, at most 511 fit; shorten the prompt", {"text_input": None}),
+    ("input_ids", "conflict", [5], "text_input is there too; send one of them", {}),
+    ("input_ids", "conflict", [5], "messages is there too; send", {"text_input": None, "messages": "[]"}),
+    *(
+        (name, "conflict", True, "changes a text before it is tokenized", {"text_input": None, "input_ids": [5]})
+        for name in ("add_special_tokens", "add_generation_prompt", "continue_final_message")
+    ),
     ("add_generation_prompt", "conflict", True, "belongs to messages; leave it out, or send messages", {}),
     ("continue_final_message", "conflict", True, "belongs to messages; leave it out, or send messages", {}),
     ("max_tokens", "range", 0, "got 0, must be at least 1", {}),
@@ -89,6 +99,10 @@ ROWS = [
     ("end_id", "range", -2, "got -2, must be at least -1", {}),
     ("end_id", "range", 4096, "got 4096, must be at most 4095, the last of the vocabulary", {}),
     ("pad_id", "range", -1, "got -1, must be at least 0", {}),
+    ("top_log_probs", "range", -1, "got -1, must be at least 0 and at most 20", {}),
+    ("top_log_probs", "range", 21, "got 21, must be at least 0 and at most 20", {}),
+    ("top_log_probs", "conflict", 1, "comes with log probabilities; send return_log_probs true with it", {}),
+    ("top_log_probs", "engine", 1, "the openvino engine gives the chosen token's", {"return_log_probs": True}),
     ("deadline_ms", "range", 0, "got 0, must be at least 1", {}),
 ]  # fmt: skip
 ROWS += [
@@ -110,7 +124,7 @@ WRONG_JSON = {
     "BOOL": ["true", "", 0, 1, 1.5, None, {"a": 1}, [None]],
 }
 WRONG_TENSOR = {"BYTES": "INT32", "INT32": "FP32", "UINT64": "INT32", "FP32": "BYTES", "BOOL": "INT32"}
-REFUSED = {"messages", "bad_words", "presence_penalty", "frequency_penalty"}  # whatever their value
+REFUSED = {"messages", "bad_words", "presence_penalty", "frequency_penalty", "top_log_probs"}  # with A_VALUE
 A_VALUE = {"BYTES": "a", "INT32": 1, "UINT64": 1, "FP32": 1.0, "BOOL": False}
 
 
@@ -129,7 +143,8 @@ def test_every_field_has_a_row_of_each_kind_of_wrongness_that_its_type_has():
 
 def test_every_limit_of_a_range_has_a_row_beyond_it():
     def given(name):
-        return [value for field, kind, value, *_ in ROWS if (field, kind) == (name, "range")]
+        given = [value for field, kind, value, *_ in ROWS if (field, kind) == (name, "range")]
+        return [one for value in given for one in (value if isinstance(value, list) else [value])]
 
     limited = {name: field for name, field in FIELDS.items() if field.datatype in ("INT32", "FP32")}
     for name, field in limited.items():
@@ -248,7 +263,7 @@ def test_an_integer_beyond_32_bits_in_json_is_wrapped_by_triton(server, name):
 def test_a_list_in_json_is_taken_if_it_has_one_value_and_refused_by_triton_otherwise(server, name):
     """Triton counts the values, however they are nested. More than one would be a batch."""
     value = A_VALUE[FIELDS[name].datatype]
-    others = {} if name == "text_input" else {"text_input": "a"}
+    others = {} if name in ("text_input", "input_ids") else {"text_input": "a"}
     for nested in ([value], [[value]]):
         asked = {"max_tokens": 1, **others, name: nested}
         status, answer = post(server, "generate", {**asked, name: value})

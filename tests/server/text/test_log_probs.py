@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.asking import GrpcStream, generate, generate_stream, text_with_an_end
+from tests.asking import GrpcStream, generate, generate_stream, refusal, text_with_an_end
 from tests.build_environment import run_in_build_environment
 
 PROMPT = "The package manager"
@@ -24,6 +24,7 @@ WAYS = {
     "several": {"temperature": 1.0, "num_return_sequences": 3, "seed": 3},
 }
 TOLERANCE = 1e-2
+UNASKED = {"cum_log_probs", "output_log_probs", "output_token_ids", "top_token_ids", "top_token_log_probs"}
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +91,35 @@ def test_a_stop_string_s_last_token_is_the_last_that_counts(exact, answers):
 def test_the_end_token_is_no_token_and_has_none(exact):
     _, answer = text_with_an_end(exact.server, return_log_probs=True)
     assert len(answer["output_log_probs"]) == answer["num_output_tokens"]
+    assert len(answer["output_token_ids"]) == answer["num_output_tokens"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_ids_of_the_tokens_come_with_them(exact, answers, way):
+    rows = answers[way]["output_token_ids"]
+    rows = rows if isinstance(rows[0], list) else [rows]
+    assert [[one for one in row if one != -1] for row in rows] == exact.sequences(way)
+
+
+def test_a_stream_s_ids_are_those_of_the_unary_answer_also_before_a_stop_string(exact, answers):
+    whole = answers["greedy"]
+    for words in ([], [whole["text_output"][10:14]]):
+        asked = {**ASKED, "stop_words": words} if words else ASKED
+        events = generate_stream(exact.server, **asked)
+        for event in events:
+            assert np.size(event["output_token_ids"]) == event["num_output_tokens"]
+        ids = np.concatenate([np.ravel(event["output_token_ids"]) for event in events]).astype(int).tolist()
+        assert ids == whole["output_token_ids"][: len(ids)]
+        assert (len(ids) < 40) == bool(words)
+
+
+def test_several_most_probable_tokens_are_refused_by_this_engine(exact):
+    status, message = refusal(exact.server, {**ASKED, "top_log_probs": 2})
+    assert status == 400
+    assert "top_log_probs: the openvino engine gives the chosen token's alone" in message
+    assert generate(exact.server, **ASKED, top_log_probs=0) == generate(exact.server, **ASKED)
 
 
 def test_they_are_not_sent_unless_requested(exact):
     for asked in ({}, {"return_log_probs": False}):
-        assert not {"output_log_probs", "cum_log_probs"} & generate(exact.server, "a", **asked).keys()
+        assert not UNASKED & generate(exact.server, "a", **asked).keys()

@@ -18,12 +18,12 @@ ASKED = {"text_input": "The package manager", "max_tokens": 5, "ignore_eos": Tru
 SAMPLED = {"temperature": 1.0, "seed": 1, "num_return_sequences": 3}
 ONE = {
     **{"text_output": (1,), "finish_reason": (1,), "num_input_tokens": (1, 1), "num_output_tokens": (1, 1)},
-    **{"cum_log_probs": (1, 1), "output_log_probs": (1, 1, 5)},
+    **{"cum_log_probs": (1, 1), "output_log_probs": (1, 1, 5), "output_token_ids": (1, 1, 5)},
 }
 THREE = {
     **ONE,
     **{"text_output": (3,), "finish_reason": (3,), "sequence_index": (1, 3)},
-    **{"cum_log_probs": (1, 3), "output_log_probs": (1, 3, 5)},
+    **{"cum_log_probs": (1, 3), "output_log_probs": (1, 3, 5), "output_token_ids": (1, 3, 5)},
 }
 
 

@@ -25,6 +25,7 @@ from llm_ensemble_client.address import parse_url
 from llm_ensemble_client.deadline import Deadline
 from llm_ensemble_client.error_mapping import Code, error_from_message
 from llm_ensemble_client.request import NO_KEYWORDS, build_fields
+from llm_ensemble_client.response import completion_from, read_response
 from llm_ensemble_client.retry import with_retries
 from llm_ensemble_client.transport import run
 from llm_ensemble_client.transports.http_async import within
@@ -113,6 +114,36 @@ def test_events_may_be_cut_anywhere(texts, size):
     for start in range(0, len(data), size):
         got += events.feed(data[start : start + size])
     assert [response.texts[0] for response in got] == texts
+
+
+WHOLE = {"finish_reason": ["stop", "length"], "num_input_tokens": 1, "num_output_tokens": 3}
+SCORED = {
+    "cum_log_probs": [-1.0, -2.0],
+    "output_log_probs": [-1.0, 0.0, -2.0, 0.0],  # the first 0 is a probability of 1, the second no token
+    "output_token_ids": [5, 0, 7, -1],
+}
+TOP = {
+    "top_token_ids": [5, 1, 0, 2, 7, 3, -1, -1],
+    "top_token_log_probs": [-1.0, -3.0, 0.0, -9.0, -2.0, -4.0, 0.0, 0.0],
+}
+
+
+def test_rows_of_sequences_are_told_from_what_fills_them_up():
+    response = read_response({"text_output": ["a", "b"], **WHOLE, **SCORED})
+    assert response.output_token_ids == ((5, 0), (7,))
+    assert response.output_log_probs == ((-1.0, 0.0), (-2.0,))
+    assert response.top_token_ids is response.top_token_log_probs is None
+    response = read_response({"text_output": ["a", "b"], **WHOLE, **SCORED, **TOP})
+    assert response.top_token_ids == (((5, 1), (0, 2)), ((7, 3),))
+    assert response.top_token_log_probs == (((-1.0, -3.0), (0.0, -9.0)), ((-2.0, -4.0),))
+    assert completion_from(response).top_token_ids == response.top_token_ids
+
+
+def test_a_response_without_tokens_has_rows_without_items():
+    empty = {name: [] for name in [*SCORED, *TOP]}
+    of_one = {"text_output": "", "finish_reason": "", "num_input_tokens": 1, "num_output_tokens": 0}
+    response = read_response({**of_one, **empty, "cum_log_probs": 0.0})
+    assert response.output_log_probs == response.output_token_ids == response.top_token_ids == ((),)
 
 
 class Attempts:

@@ -70,6 +70,7 @@ def test_a_beam_search_returns_all_its_beams_unless_fewer_are_asked_for():
         ({"beam_width": 4}, "beam_width: got 4, at most 3 with this engine (its max_beam_width)"),
         ({"length_penalty": 2.0}, "length_penalty: chooses among beams; send a beam_width above 1"),
         ({"num_return_sequences": 2}, "num_return_sequences: got 2, which would all be the same"),
+        ({"top_log_probs": 1}, "top_log_probs: comes with log probabilities; send return_log_probs true"),
         (
             {"num_return_sequences": 2, "top_k": 1},
             "num_return_sequences: got 2, which would all be the same",

@@ -111,9 +111,9 @@ def test_while_sending_costs_nothing_each_token_goes_by_itself(clock):
 def test_the_last_token_goes_at_once_with_what_was_gathered(clock):
     stream, chunks = a_stream(stream=True, pause=0.01)
     stream.add(Tokens([6]))
-    stream.add(Tokens([7], log_probs=[-1.0]))
-    stream.add(Tokens([8], "length", log_probs=[-2.0]))
-    assert sent(chunks)[1] == ([Part(0, [7, 8], "length", [-1.0, -2.0])], True)
+    stream.add(Tokens([7], log_probs=[-1.0], top_ids=[7], top_log_probs=[-1.0]))
+    stream.add(Tokens([8], "length", log_probs=[-2.0], top_ids=[9], top_log_probs=[-1.5]))
+    assert sent(chunks)[1] == ([Part(0, [7, 8], "length", [-1.0, -2.0], [7, 9], [-1.0, -1.5])], True)
     assert stream.is_over
 
 

@@ -61,7 +61,8 @@ def test_a_slow_callback_gets_all_its_tokens_in_order_in_fewer_pieces(scheduler)
     scheduler.deliver(receiver.active, [Tokens([0])])
     assert receiver.began.wait(SECONDS)
     for token_id in range(1, 100):
-        scheduler.deliver(receiver.active, [Tokens([token_id], log_probs=[-token_id])])
+        tokens = Tokens([token_id], log_probs=[-token_id], top_ids=[token_id], top_log_probs=[-token_id])
+        scheduler.deliver(receiver.active, [tokens])
     scheduler.deliver(receiver.active, [Tokens([100], "length", log_probs=[-100])])
     receiver.go_on.set()
     assert receiver.ended.wait(SECONDS)
@@ -69,6 +70,8 @@ def test_a_slow_callback_gets_all_its_tokens_in_order_in_fewer_pieces(scheduler)
     assert len(receiver.received) == 2
     assert receiver.received[1].finish == "length"
     assert receiver.received[1].log_probs == [-number for number in range(1, 101)]
+    assert receiver.received[1].top_ids == [*range(1, 100)]
+    assert receiver.received[1].top_log_probs == [-number for number in range(1, 100)]
 
 
 def test_sequences_are_not_mixed_and_a_cancelled_end_comes_last(scheduler):

@@ -49,7 +49,7 @@ def test_chunks_that_came_while_others_were_worked_on_become_one_a_stream_in_the
     send(Chunk(1, [Part(0, [1])]))
     busy.wait(SECONDS)
     for i in range(2, 20):  # too many for one read to be a matter of course
-        send(Chunk(1, [Part(0, [i], "", [-float(i)])]))
+        send(Chunk(1, [Part(0, [i], "", [-float(i)], [i, 0], [-float(i), -99.0])]))
         send(Chunk(2, [Part(0, [i])]))
     send(Chunk(1, [Part(0, [20], "length")], last=True))
     send(Chunk(2, [], last=True, error="it burst"))
@@ -62,6 +62,8 @@ def test_chunks_that_came_while_others_were_worked_on_become_one_a_stream_in_the
     ]
     assert (chunks[1].parts[0].finish, chunks[1].last) == ("length", True)
     assert chunks[1].parts[0].log_probs == [-float(i) for i in range(2, 20)]
+    assert chunks[1].parts[0].top_ids == [one for i in range(2, 20) for one in (i, 0)]
+    assert chunks[1].parts[0].top_log_probs == [one for i in range(2, 20) for one in (-float(i), -99.0)]
     assert (chunks[2].last, chunks[2].error) == (True, "it burst")
     assert receiver
 

@@ -2,11 +2,11 @@
 from llm_ensemble.contract.stream_id import StreamId
 from llm_ensemble.ipc.unary_results import UnaryResults, UnaryResultSender
 from llm_ensemble.postprocessing.postprocessor import Text
-from llm_ensemble.postprocessing.sequence import SequenceText
+from llm_ensemble.postprocessing.sequence import Scores, SequenceText
 
 
 def text(words):
-    return Text([SequenceText(words, "stop", 2, [-0.5], -0.5)], 3, True)
+    return Text([SequenceText(words, "stop", 2, Scores([7], [-0.5], [7, 8], [-0.5, -1.0]), -0.5)], 3, True, 2)
 
 
 def test_each_result_reaches_the_call_of_its_stream(own_mailboxes):

@@ -52,7 +52,10 @@ class Stream:
 
     def part(self, text="", finish="", index=0):
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
-        return Part(index, ids, finish, [-1.0] * len(ids) if self.options.log_probs else [])
+        if not self.options.log_probs:
+            return Part(index, ids, finish)
+        top = [one for token_id in ids for one in (token_id, 0)]
+        return Part(index, ids, finish, [-1.0] * len(ids), top, [-1.0, -2.0] * len(ids))
 
     def begin(self):
         if not self.is_begun:
@@ -183,9 +186,16 @@ def test_a_stream_whose_text_is_held_back_gets_empty_responses_and_its_usage_wit
     for _ in range(3):
         clock[0] += SILENT_SECONDS * 1.01  # what is added and taken off again may lose its last bit
         shares.append(stream.send("x"))
-    assert [(s.text, s.num_tokens, s.log_probs, s.cum_log_prob) for s in shares] == [("", 0, [], -1)] * 3
+    assert [(s.text, s.num_tokens, s.scores.log_probs, s.cum_log_prob) for s in shares] == [
+        ("", 0, [], -1)
+    ] * 3
     share = stream.send("b")
-    assert (share.text, share.num_tokens, share.log_probs, share.cum_log_prob) == ("xxxb", 4, [-1] * 4, -5)
+    assert (share.text, share.num_tokens, share.scores.log_probs, share.cum_log_prob) == (
+        "xxxb",
+        4,
+        [-1] * 4,
+        -5,
+    )
 
 
 def test_a_response_with_text_puts_the_next_empty_one_off(byte_tokenizer, clock):
@@ -238,7 +248,13 @@ def test_the_engine_s_error_ends_the_stream_and_leaves_nothing(byte_tokenizer):
 def test_log_probs_come_with_the_tokens_they_belong_to_and_add_up(byte_tokenizer):
     stream = Stream(byte_tokenizer, stream=True, stop_words=["xy"], log_probs=True)
     shares = [stream.send("ab"), stream.send("cx"), stream.send("yz")]
-    assert [share.log_probs for share in shares] == [[-1, -1], [-1, -1], [-1]]
+    assert [share.scores.log_probs for share in shares] == [[-1, -1], [-1, -1], [-1]]
+    ids = stream.part("abcxy").token_ids
+    assert [share.scores.token_ids for share in shares] == [ids[:2], ids[2:4], ids[4:]]
+    assert [share.scores.top_ids for share in shares] == [
+        [ids[0], 0, ids[1], 0], [ids[2], 0, ids[3], 0], [ids[4], 0]
+    ]  # fmt: skip
+    assert [share.scores.top_log_probs for share in shares] == [[-1, -2] * 2, [-1, -2] * 2, [-1, -2]]
     assert [share.cum_log_prob for share in shares] == [-2, -4, -5]
     assert [share.num_tokens for share in shares] == [2, 2, 1]
 

@@ -10,7 +10,7 @@ from llm_ensemble.contract.request import TextOptions
 from llm_ensemble.engines.protocol import EngineStats
 from llm_ensemble.errors import EngineError, Overloaded, RequestError
 from llm_ensemble.postprocessing.postprocessor import Text
-from llm_ensemble.postprocessing.sequence import SequenceText
+from llm_ensemble.postprocessing.sequence import Scores, SequenceText
 from llm_ensemble.telemetry import request_metrics as request_report
 from llm_ensemble.telemetry.engine_metrics import EngineReport
 from llm_ensemble.telemetry.metrics import Metrics
@@ -45,7 +45,7 @@ def clock(monkeypatch):
 
 
 def text(*tokens, words=""):
-    return Text([SequenceText(words, "", n, [], 0.0) for n in tokens], 3, False)
+    return Text([SequenceText(words, "", n, Scores(), 0.0) for n in tokens], 3, False)
 
 
 def lines(capfd):

@@ -18,7 +18,7 @@ from llm_ensemble.ipc.aborts import receive_aborts
 from llm_ensemble.ipc.chunks import receive_claims
 from llm_ensemble.ipc.unary_results import UnaryResultSender
 from llm_ensemble.postprocessing.postprocessor import Text
-from llm_ensemble.postprocessing.sequence import SequenceText
+from llm_ensemble.postprocessing.sequence import Scores, SequenceText
 from serving.tritonserver import MODEL_REPOSITORY
 from tests import fake_pb_utils
 from tests.fake_pb_utils import InferenceRequest, InferenceResponse, Request, Tensor, TritonError
@@ -237,9 +237,16 @@ def test_every_level_of_our_log_reaches_triton_s(load, level, as_what):
     assert fake_pb_utils.Logger.lines == [(as_what, "said")]
 
 
-def test_several_sequences_with_log_probs_have_a_row_each_filled_up_with_0(postprocessing):
-    sender = postprocessing.open(stream=False, stop_words=[], num_sequences=2, log_probs=True)
-    parts = [Part(0, [5, 6], "length", [-1.0, -2.0]), Part(1, [7], "stop", [-3.0])]
+def test_several_sequences_with_log_probs_have_a_row_each_filled_up_with_0_and_ids_with_minus_1(
+    postprocessing,
+):
+    sender = postprocessing.open(
+        stream=False, stop_words=[], num_sequences=2, log_probs=True, top_log_probs=2
+    )
+    parts = [
+        Part(0, [5, 6], "length", [-1.0, -2.0], [5, 8, 9, 6], [-1.0, -1.5, -1.0, -2.0]),
+        Part(1, [7], "stop", [-3.0], [0, 7], [-0.5, -3.0]),
+    ]
     postprocessing.send(sender, *parts, last=True)
     out = outputs(sender.sent[0])
     assert out["text_output"].shape == out["finish_reason"].shape == (2,)
@@ -247,7 +254,11 @@ def test_several_sequences_with_log_probs_have_a_row_each_filled_up_with_0(postp
     assert out["num_output_tokens"].tolist() == [[3]]
     assert out["cum_log_probs"].tolist() == [[-3.0, -3.0]]
     assert out["output_log_probs"].tolist() == [[[-1.0, -2.0], [-3.0, 0.0]]]
-    assert out["cum_log_probs"].dtype == out["output_log_probs"].dtype == np.float32
+    assert out["output_token_ids"].tolist() == [[[5, 6], [7, -1]]]
+    assert out["top_token_ids"].tolist() == [[[5, 8, 9, 6], [0, 7, -1, -1]]]
+    assert out["top_token_log_probs"].tolist() == [[[-1.0, -1.5, -1.0, -2.0], [-0.5, -3.0, 0.0, 0.0]]]
+    assert {array.dtype for name, array in out.items() if "log_probs" in name} == {np.dtype(np.float32)}
+    assert out["output_token_ids"].dtype == out["top_token_ids"].dtype == np.int32
 
 
 class TestUnary:
@@ -268,7 +279,9 @@ class TestUnary:
     def answered(self, words):
         """What a call brings back: no response, and before it ends the text by another way."""
         number = int(InferenceRequest.calls[-1].correlation_id.removeprefix("ensemble_unary:"))
-        UnaryResultSender().send(StreamId(number), Text([SequenceText(words, "stop", 2, [], 0.0)], 3, False))
+        UnaryResultSender().send(
+            StreamId(number), Text([SequenceText(words, "stop", 2, Scores(), 0.0)], 3, False)
+        )
         yield from ()
 
     def test_it_forwards_every_input_and_answers_once(self, ask):
