@@ -104,7 +104,8 @@ def test_a_phone_needs_no_sideways_scrolling(browser, script, scripted, chats):
 
 def test_the_end_stays_in_view_when_a_phone_is_turned(browser, script, scripted):
     script.texts = ["word "] * 500
-    below = "const c = document.querySelector('#conversation'); return c.scrollHeight - c.scrollTop - c.clientHeight"
+    below = "const one = document.querySelector('#conversation');"
+    below += "return one.scrollHeight - one.scrollTop - one.clientHeight"
     browser.open_known(scripted, PHONE)
     browser.ask_and_wait("Talk")
     assert browser.run(below) < 2
