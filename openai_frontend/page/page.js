@@ -17,6 +17,8 @@ const conversation = find("conversation");
 const prompt = find("prompt");
 const fields = find("fields");
 const settings = find("settings");
+// Beside the page, behind a proxy too; not as a relative address: fetch takes none if the page's has a password in it.
+const addressOf = (path) => new URL(path, location.origin + location.pathname);
 const isWide = matchMedia("(min-width: 60rem)"); // as in page.css
 
 // A turn is what was asked and what came of it: { prompt, answer, view }. Turns without an answer are not sent again.
@@ -33,7 +35,7 @@ let pollTimer = null;
 async function poll() {
   clearTimeout(pollTimer);
   try {
-    const response = await fetch("status", { signal: AbortSignal.timeout(STATUS_TIMEOUT_MS) });
+    const response = await fetch(addressOf("status"), { signal: AbortSignal.timeout(STATUS_TIMEOUT_MS) });
     if (!response.ok) throw new RequestError(await wordsOf(response));
     const status = await response.json();
     // Another model: the server has been started anew meanwhile.
@@ -105,7 +107,7 @@ async function wordsOf(response) {
 async function post(path, body, signal) {
   let response;
   try {
-    response = await fetch(path, {
+    response = await fetch(addressOf(path), {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(body),

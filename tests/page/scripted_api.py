@@ -2,6 +2,7 @@
 """The page's own server with an API behind it that says what a test wants: what no model says to order."""
 
 import asyncio
+import base64
 import collections
 import contextlib
 import json
@@ -38,6 +39,7 @@ class Script:
     left: list = field(default_factory=list)  # bodies of those whose client went away
     paths: collections.Counter = field(default_factory=collections.Counter)
 
+    key: str = ""  # wanted as the password of HTTP Basic
     names: tuple = ("scripted/model",)
     has_chat_template: bool = True
     limits: Limits = LIMITS
@@ -95,6 +97,9 @@ def make_app(script, metrics_url=None):
     @app.middleware("http")
     async def count(request: Request, call_next):
         script.paths[request.url.path] += 1
+        given = request.headers.get("Authorization", "").removeprefix("Basic ")
+        if script.key and base64.b64decode(given).decode().partition(":")[2] != script.key:
+            return JSONResponse(error_body("No key"), 401, headers={"WWW-Authenticate": 'Basic realm="key"'})
         return await call_next(request)
 
     @app.post("/v1/chat/completions")

@@ -208,6 +208,13 @@ def test_a_refusal_is_shown_in_words(browser, script, scripted, status, headers,
     assert browser.all(ERRORS) == []
 
 
+def test_the_key_that_the_browser_asked_for_is_sent_with_all(browser, script, scripted):
+    script.key = "secret"
+    browser.open_known(scripted.replace("//", "//me:secret@"))
+    browser.ask_and_wait("How are you?")
+    assert browser.texts(ANSWERS) == ["All is well."]
+
+
 def test_an_unanswered_message_is_not_sent_again(browser, script, scripted):
     """Many templates refuse two messages of the user in a row."""
     browser.open_known(scripted)
