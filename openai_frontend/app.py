@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from llm_ensemble_client import AsyncClient
 from openai_frontend.api.generation_routes import generation_routes
 from openai_frontend.api.models import model_routes
+from openai_frontend.api.schema import describe
 from openai_frontend.api.state import PACKAGE, state_routes
 from openai_frontend.api.tokenization import tokenization_routes
 from openai_frontend.errors import ApiError, internal
@@ -40,6 +41,7 @@ def create_app(model: ServedModel, client: AsyncClient) -> FastAPI:
     app.include_router(model_routes(model))
     app.include_router(tokenization_routes(model))
     app.include_router(state_routes(client))
+    describe(app)
     app.add_exception_handler(ApiError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_routing_error)
     app.add_exception_handler(ClientDisconnect, _answer_nobody)

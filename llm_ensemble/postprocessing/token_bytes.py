@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import lru_cache
 
 from tokenizers import Tokenizer
@@ -14,27 +13,32 @@ from llm_ensemble.postprocessing.incremental_decoders import fallback_byte, leve
 KEPT = 100_000  # tokens whose bytes are remembered
 
 
-def token_bytes(tokenizer: Tokenizer) -> Callable[[int], bytes]:
-    """Return the function from a token's id to its bytes, within a text: empty for an id of no token.
+class TokenBytes:
+    """The bytes of a tokenizer's tokens, within a text; of special tokens, too, though these are no text."""
 
-    Special tokens are bytes here, too, though they are no text.
-    """
-    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-    kinds = _kinds(tokenizer)
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        added = tokenizer.get_added_tokens_decoder()
+        self._added = {token.content for token in added.values()}
+        self._special = {number for number, token in added.items() if token.special}
+        self._kinds = _kinds(tokenizer)
+        self.of = lru_cache(KEPT)(self._read)
 
-    @lru_cache(maxsize=KEPT)
-    def read(token_id: int) -> bytes:
-        token = tokenizer.id_to_token(token_id)
+    def of_text(self, token_id: int) -> bytes:
+        """Return what a token adds to the text."""
+        return b"" if token_id in self._special else self.of(token_id)
+
+    def _read(self, token_id: int) -> bytes:
+        """Return the bytes of a token; none for an id that has no token."""
+        token = self._tokenizer.id_to_token(token_id)
         if token is None:
             return b""
-        if token in added:
+        if token in self._added:
             return token.encode()
-        if "ByteLevel" in kinds:
+        if "ByteLevel" in self._kinds:
             return level_bytes(token)
-        byte = fallback_byte(token) if "ByteFallback" in kinds else None
-        return _within(tokenizer, token).encode() if byte is None else byte
-
-    return read
+        byte = fallback_byte(token) if "ByteFallback" in self._kinds else None
+        return _within(self._tokenizer, token).encode() if byte is None else byte
 
 
 def _within(tokenizer: Tokenizer, token: str) -> str:

@@ -8,11 +8,13 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from llm_ensemble.postprocessing.token_bytes import token_bytes
+from llm_ensemble.postprocessing.token_bytes import TokenBytes
 from llm_ensemble_client import AsyncClient
+from openai_frontend.api.answers import ChatCompletion, Content, TextCompletion
 from openai_frontend.api.chat import ChatBody
 from openai_frontend.api.completions import CompletionBody
-from openai_frontend.api.reading import read_body
+from openai_frontend.api.reading import Body, read_body
+from openai_frontend.api.schema import OF_A_GENERATION, described
 from openai_frontend.errors import refusal
 from openai_frontend.generation.answer import Answer, ChatAnswer, CompletionAnswer
 from openai_frontend.generation.replying import Reply
@@ -22,9 +24,9 @@ from openai_frontend.served_model import ServedModel
 def generation_routes(model: ServedModel, client: AsyncClient) -> APIRouter:
     """Return the routes."""
     router = APIRouter()
-    bytes_of = token_bytes(model.tokenizer)
+    bytes_of = TokenBytes(model.tokenizer)
 
-    @router.post("/v1/chat/completions")
+    @router.post("/v1/chat/completions", **_described(ChatCompletion, ChatBody))
     async def chat_completions(request: Request) -> Any:
         """Answer a conversation."""
         body = await read_body(request, ChatBody)
@@ -32,7 +34,7 @@ def generation_routes(model: ServedModel, client: AsyncClient) -> APIRouter:
             raise refusal("messages", "this model has no chat template; send a prompt to /v1/completions")
         return _reply(body, ChatAnswer)
 
-    @router.post("/v1/completions")
+    @router.post("/v1/completions", **_described(TextCompletion, CompletionBody))
     async def completions(request: Request) -> Any:
         """Continue texts."""
         body = await read_body(request, CompletionBody)
@@ -55,3 +57,7 @@ def _text(prompt: Mapping[str, Any], model: ServedModel) -> str:
     if "prompt" in prompt:
         return str(prompt["prompt"])
     return model.tokenizer.decode(prompt["input_ids"], skip_special_tokens=False)
+
+
+def _described(answer: type[Content], body: type[Body]) -> dict[str, Any]:
+    return described(answer, *OF_A_GENERATION, body=body, streams=True)

@@ -7,6 +7,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from openai_frontend.api.answers import ModelContent, ModelList
+from openai_frontend.api.schema import described
 from openai_frontend.served_model import ServedModel
 
 OWNER = "llm-ensemble"
@@ -16,12 +18,12 @@ def model_routes(model: ServedModel) -> APIRouter:
     """Return the routes."""
     router = APIRouter()
 
-    @router.get("/v1/models")
+    @router.get("/v1/models", **described(ModelList))
     async def models() -> dict[str, Any]:
         """List the names of the model that is served."""
         return {"object": "list", "data": [_content(name) for name in model.names]}
 
-    @router.get("/v1/models/{name:path}")
+    @router.get("/v1/models/{name:path}", **described(ModelContent, 404))
     async def one_model(name: str) -> dict[str, Any]:
         """Return a model by its name."""
         model.check_name(name)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -80,8 +80,3 @@ def _unknown(name: str, body: type[Body]) -> ApiError:
 def _in_a_line(name: str) -> str:
     line = "".join(c if c.isprintable() else " " for c in name[:LONGEST_NAME])
     return (line or '""') + ("..." if len(name) > LONGEST_NAME else "")
-
-
-def query_of(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the OpenAPI description of a body."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

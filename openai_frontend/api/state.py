@@ -5,21 +5,28 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+from typing import Any
 
 from fastapi import APIRouter, Response
 
 from llm_ensemble_client import AsyncClient, ClientError
+from openai_frontend.api.answers import Content, VersionAnswer
+from openai_frontend.api.schema import described
 from openai_frontend.errors import SERVER, ApiError
 
 HEALTH_SECONDS = 5.0
 PACKAGE = "llm-ensemble"
+HEALTH: dict[int | str, Any] = {
+    200: {"description": "Good", "content": {}},
+    503: described(Content, 503)["responses"][503],
+}
 
 
 def state_routes(client: AsyncClient) -> APIRouter:
     """Return the routes."""
     router = APIRouter()
 
-    @router.get("/health")
+    @router.get("/health", responses=HEALTH, response_model=None)
     async def health() -> Response:
         """Return 200 if the model can be asked, 503 if not."""
         try:
@@ -30,7 +37,7 @@ def state_routes(client: AsyncClient) -> APIRouter:
             raise _unhealthy("is not ready")
         return Response()
 
-    @router.get("/version")
+    @router.get("/version", **described(VersionAnswer))
     async def version() -> dict[str, str]:
         """Return the version of this software."""
         return {"version": importlib.metadata.version(PACKAGE)}

@@ -16,9 +16,11 @@ from llm_ensemble.contract.request_fields import RequestFields
 from llm_ensemble.errors import RequestError
 from llm_ensemble.preprocessing.prompt_text import prompt_text, special_tokens
 from llm_ensemble.preprocessing.special_tokens import PromptTokenizer
+from openai_frontend.api.answers import DetokenizeAnswer, TokenizeAnswer
 from openai_frontend.api.chat import as_served
 from openai_frontend.api.field_types import Switch
 from openai_frontend.api.reading import Body, read_body
+from openai_frontend.api.schema import described
 from openai_frontend.errors import ApiError, refusal
 from openai_frontend.served_model import ServedModel
 
@@ -49,7 +51,7 @@ def tokenization_routes(model: ServedModel) -> APIRouter:
     router = APIRouter()
     prompts = PromptTokenizer(model.tokenizer)
 
-    @router.post("/tokenize")
+    @router.post("/tokenize", **described(TokenizeAnswer, 404, body=TokenizeBody))
     async def tokenize(request: Request) -> dict[str, Any]:
         """Return a prompt's tokens, as it would be served."""
         body = await read_body(request, TokenizeBody)
@@ -63,7 +65,7 @@ def tokenization_routes(model: ServedModel) -> APIRouter:
             "token_strs": [*map(model.tokenizer.id_to_token, ids)] if body.return_token_strs else None,
         }
 
-    @router.post("/detokenize")
+    @router.post("/detokenize", **described(DetokenizeAnswer, 404, body=DetokenizeBody))
     async def detokenize(request: Request) -> dict[str, Any]:
         """Return the text of tokens, special ones too."""
         body = await read_body(request, DetokenizeBody)

@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from openai_frontend.generation.log_probs import CompletionLogProbs, TokenBytes, chat_log_probs
+from llm_ensemble.postprocessing.token_bytes import TokenBytes
+from openai_frontend.generation.log_probs import CompletionLogProbs, chat_log_probs
 from openai_frontend.generation.pieces import Piece, Usage
 
 DONE = b"data: [DONE]\n\n"

@@ -22,7 +22,7 @@ class Events:
         self._answer, self._sequences, self._echoes = answer, sequences, echoes
         self._usage = Usage()
         self._ended: set[int] = set()
-        self.failure: ApiError | None = None  # with which the stream must end
+        self.failure: ApiError | None = None  # of a choice that did not end by itself
 
     def opening(self) -> bytes:
         """Return the first events."""
@@ -31,10 +31,11 @@ class Events:
             self._answer.opening(index, self._echoes[index // self._sequences]) for index in indices
         )
 
-    def next(self, arrived: Sequence[Arrived]) -> bytes:
-        """Return the events of responses that came; a comment if they say nothing."""
+    def next(self, arrived: Sequence[Arrived]) -> tuple[bytes, bool]:
+        """Return the events of responses that came, a comment if they say nothing; and whether to end now."""
         self._usage.add(arrived)
-        return b"".join(map(self._event, pieces(arrived, self._sequences))) or QUIET
+        events = b"".join(map(self._event, pieces(arrived, self._sequences))) or QUIET
+        return (events, False) if self.failure is None else (events + error_event(self.failure), True)
 
     def _event(self, piece: Piece) -> bytes:
         if piece.index in self._ended:

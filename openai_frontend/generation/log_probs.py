@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from llm_ensemble.postprocessing.token_bytes import TokenBytes
 from llm_ensemble_client import Response
 
 LEAST = -9999.0  # OpenAI's for what cannot be; JSON has no infinity
 _utf8 = codecs.getincrementaldecoder("utf-8")
-TokenBytes = Callable[[int], bytes]
 
 
 class Score(NamedTuple):
@@ -38,7 +38,7 @@ def chat_log_probs(found: Iterable[Score], bytes_of: TokenBytes) -> dict[str, An
     """Return them as /v1/chat/completions has them."""
 
     def shown(token: int, log_prob: float) -> dict[str, Any]:
-        raw = bytes_of(token)
+        raw = bytes_of.of(token)
         return {"token": raw.decode(errors="replace"), "logprob": max(log_prob, LEAST), "bytes": [*raw]}
 
     content = [
@@ -72,7 +72,7 @@ class CompletionLogProbs:
 
     def _shown(self, token: int) -> str:
         """Return a token as text; one that is no text by itself as OpenAI shows its bytes."""
-        raw = self._bytes_of(token)
+        raw = self._bytes_of.of(token)
         try:
             return raw.decode()
         except UnicodeDecodeError:
@@ -80,5 +80,5 @@ class CompletionLogProbs:
 
     def _advance(self, token: int) -> int:
         offset = self._offset
-        self._offset += len(self._decoder.decode(self._bytes_of(token)))
+        self._offset += len(self._decoder.decode(self._bytes_of.of_text(token)))
         return offset

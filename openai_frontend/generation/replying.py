@@ -77,21 +77,25 @@ class Reply(HttpResponse):
     async def _send_events(self, arrivals: Arrivals, send: Send, header: Header) -> None:
         """Send the events; the status with the first, so that what is refused has one of its own."""
         events = Events(self._answer, self._asked.sequences, self._echoes)
-        first = await arrivals.take_first()
+        body, is_last = events.next(await arrivals.take_first())
+        if events.failure:
+            raise events.failure
         await send({"type": "http.response.start", "status": 200, "headers": [*EVENTS, header]})
-        body = events.opening() + events.next(first)
+        body = events.opening() + body
+        while not is_last:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            body, is_last = await self._next(arrivals, events, header)
+        await send({"type": "http.response.body", "body": body})
+
+    async def _next(self, arrivals: Arrivals, events: Events, header: Header) -> tuple[bytes, bool]:
+        """Wait for what comes next; return its events, and whether these are the last."""
         try:
-            while events.failure is None:
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-                if not (taken := await arrivals.take()):
-                    break
-                body = events.next(taken)
-            last = body + error_event(events.failure) if events.failure else events.closing()
+            taken = await arrivals.take()
+            return events.next(taken) if taken else (events.closing(), True)
         except ClientLeft:
             raise
         except Exception as error:
-            last = error_event(self._shown(error, header))
-        await send({"type": "http.response.body", "body": last})
+            return error_event(self._shown(error, header)), True
 
     def _shown(self, error: Exception, header: Header) -> ApiError:
         if isinstance(error, ClientError):

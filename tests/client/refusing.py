@@ -126,7 +126,8 @@ def message(values):
     for name, value in values.items():
         is_text = isinstance(value, str)
         answer.outputs.add(name=name, datatype="BYTES" if is_text else "INT32", shape=[1, 1])
-        packed = struct.pack("<I", len(value)) + value.encode() if is_text else struct.pack("<i", value)
+        raw = value.encode() if is_text else struct.pack("<i", value)
+        packed = struct.pack("<I", len(raw)) + raw if is_text else raw
         answer.raw_output_contents.append(packed)
     return answer
 

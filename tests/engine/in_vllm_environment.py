@@ -64,9 +64,9 @@ def test_vllm_keeps_no_statistics_of_requests(engine):
 
 
 def by_sequence(submitted):
-    """Token ids and log probabilities of each sequence."""
+    """Token ids and log probabilities of each sequence, of a request or of what it has received."""
     sequences = {}
-    for tokens in submitted.rest():
+    for tokens in submitted if isinstance(submitted, list) else submitted.rest():
         ids, log_probs = sequences.setdefault(tokens.index, ([], []))
         ids += tokens.token_ids
         log_probs += tokens.log_probs
@@ -79,6 +79,25 @@ def test_log_probs_are_the_model_s_own_whatever_the_temperature(engine):
     (sampled,) = Submitted(engine, 1, max_tokens=1, log_probs=True, **sampling).rest()
     assert sampled.token_ids == greedy.token_ids
     assert sampled.log_probs == pytest.approx(greedy.log_probs, abs=1e-4)
+
+
+@pytest.mark.parametrize("sampling", [{}, {"greedy": False, "temperature": 5.0, "seed": 5}])
+def test_the_most_probable_tokens_come_with_each_whether_it_is_one_of_them_or_not(engine, sampling):
+    alone = by_sequence(Submitted(engine, 1, max_tokens=30, log_probs=True, **sampling))[0]
+    received = Submitted(engine, 2, max_tokens=30, log_probs=True, top_log_probs=3, **sampling).rest()
+    assert by_sequence(received)[0] == (alone[0], pytest.approx(alone[1], abs=1e-4))
+    is_top = []
+    for tokens in received:
+        assert len(tokens.top_ids) == len(tokens.top_log_probs) == 3 * len(tokens.token_ids)
+        for i, (token_id, log_prob) in enumerate(zip(tokens.token_ids, tokens.log_probs)):
+            ids = tokens.top_ids[3 * i : 3 * i + 3]
+            log_probs = tokens.top_log_probs[3 * i : 3 * i + 3]
+            assert log_probs == sorted(log_probs, reverse=True)
+            assert len({*ids}) == 3
+            assert (token_id in ids) or log_prob <= log_probs[-1]
+            assert token_id not in ids or log_probs[ids.index(token_id)] == log_prob
+            is_top.append(token_id == ids[0])
+    assert all(is_top) if not sampling else not all(is_top)
 
 
 def test_a_bad_word_of_one_or_several_tokens_is_not_generated(engine):

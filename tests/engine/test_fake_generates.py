@@ -88,6 +88,13 @@ def test_log_probabilities_come_one_a_token(llm, params):
     assert one.cumulative_logprob == sum(chosen[i].logprob for chosen, i in zip(one.logprobs, one.token_ids))
 
 
+def test_several_log_probabilities_are_those_of_the_most_probable_ones_and_the_chosen(llm, params):
+    one = finish(llm, params(logprobs=3)).outputs[0]
+    for token_id, known in zip(one.token_ids, one.logprobs):
+        assert len(known) == 3
+        assert max(known, key=lambda known_id: known[known_id].logprob) == token_id
+
+
 def test_log_probabilities_need_the_constructor_and_the_engine(start_llm, params):
     with pytest.raises(ValueError, match="in LLM"):
         finish(start_llm(), params(logprobs=1))
@@ -136,7 +143,7 @@ def test_without_end_id_or_with_other_ints_nothing_is_queued(llm, params):
 
 
 def test_what_genai_does_not_support_is_refused(llm, params):
-    for fields in ({"bad_token_ids": [5]}, {"logprobs": 2}, {"top_p_decay": 0.5}, {"temperature": 0.7}):
+    for fields in ({"bad_token_ids": [5]}, {"top_p_decay": 0.5}, {"temperature": 0.7}):
         with pytest.raises(NotImplementedError):
             finish(llm, params(**fields))
 

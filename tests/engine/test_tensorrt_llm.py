@@ -167,6 +167,16 @@ def test_log_probabilities_are_those_of_the_model_below(engine, demo_engine):
     assert log_probs[0] == pytest.approx(log_probs[1])
 
 
+def test_the_most_probable_tokens_come_with_each(engine):
+    """Greedy, so that the first of them is the token itself."""
+    received = Submitted(engine, 1, log_probs=True, top_log_probs=4).rest()
+    for tokens in received:
+        assert tokens.top_ids[::4] == tokens.token_ids
+        assert tokens.top_log_probs[::4] == tokens.log_probs
+        assert len(tokens.top_ids) == len(tokens.top_log_probs) == 4 * len(tokens.token_ids)
+    assert sum(len(tokens.top_ids) for tokens in received) == 80
+
+
 @pytest.mark.parametrize(
     ("sampling", "message"),
     [

@@ -86,6 +86,10 @@ def test_sampled_tokens_have_their_log_probabilities_or_they_are_refused_by_name
         assert sum(len(tokens.log_probs) for tokens in received) == 20
 
 
+def test_most_probable_tokens_are_refused_by_name(engine):
+    refused(engine, "top_log_probs", log_probs=True, top_log_probs=2)
+
+
 def test_greedy_tokens_have_their_log_probabilities(engine):
     received = Submitted(engine, 1, log_probs=True).rest()
     assert sum(len(tokens.log_probs) for tokens in received) == 20

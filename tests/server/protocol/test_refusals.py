@@ -47,7 +47,7 @@ ROWS = [
     ("input_ids", "conflict", [5], "text_input is there too; send one of them", {}),
     ("input_ids", "conflict", [5], "messages is there too; send", {"text_input": None, "messages": "[]"}),
     *(
-        (name, "conflict", True, "changes a text before it is tokenized", {"text_input": None, "input_ids": [5]})
+        (name, "conflict", True, "changes a text before it is", {"text_input": None, "input_ids": [5]})
         for name in ("add_special_tokens", "add_generation_prompt", "continue_final_message")
     ),
     ("add_generation_prompt", "conflict", True, "belongs to messages; leave it out, or send messages", {}),
@@ -102,7 +102,7 @@ ROWS = [
     ("top_log_probs", "range", -1, "got -1, must be at least 0 and at most 20", {}),
     ("top_log_probs", "range", 21, "got 21, must be at least 0 and at most 20", {}),
     ("top_log_probs", "conflict", 1, "comes with log probabilities; send return_log_probs true with it", {}),
-    ("top_log_probs", "engine", 1, "the openvino engine gives the chosen token's", {"return_log_probs": True}),
+    ("top_log_probs", "engine", 1, "the openvino engine gives the chosen", {"return_log_probs": True}),
     ("deadline_ms", "range", 0, "got 0, must be at least 1", {}),
 ]  # fmt: skip
 ROWS += [

@@ -28,8 +28,10 @@ from llm_ensemble_client.request import NO_KEYWORDS, build_fields
 from llm_ensemble_client.response import completion_from, read_response
 from llm_ensemble_client.retry import with_retries
 from llm_ensemble_client.transport import run
+from llm_ensemble_client.transports.grpc_wire import infer_response
 from llm_ensemble_client.transports.http_async import within
 from llm_ensemble_client.transports.http_wire import EventParser, error_from_http
+from tests.client.refusing import message
 
 FULL = "Exceeds maximum queue size: 4 running, 4 waiting; try again later"
 
@@ -117,6 +119,7 @@ def test_events_may_be_cut_anywhere(texts, size):
 
 
 WHOLE = {"finish_reason": ["stop", "length"], "num_input_tokens": 1, "num_output_tokens": 3}
+GOOD = {"text_output": "é", "finish_reason": "", "num_input_tokens": 1, "num_output_tokens": 3}
 SCORED = {
     "cum_log_probs": [-1.0, -2.0],
     "output_log_probs": [-1.0, 0.0, -2.0, 0.0],  # the first 0 is a probability of 1, the second no token
@@ -144,6 +147,23 @@ def test_a_response_without_tokens_has_rows_without_items():
     of_one = {"text_output": "", "finish_reason": "", "num_input_tokens": 1, "num_output_tokens": 0}
     response = read_response({**of_one, **empty, "cum_log_probs": 0.0})
     assert response.output_log_probs == response.output_token_ids == response.top_token_ids == ((),)
+
+
+@given(st.text(), st.sampled_from(["", "stop"]), st.integers(0, 2**31 - 1), st.permutations(range(4)))
+def test_a_usual_response_over_grpc_is_read_in_any_order(text, finish, tokens, order):
+    values = [("text_output", text), ("finish_reason", finish), ("num_input_tokens", 3)]
+    values.append(("num_output_tokens", tokens))
+    response = infer_response(message(dict(values[i] for i in order)))
+    assert response == read_response(dict(values))
+
+
+@pytest.mark.parametrize("cut", [slice(1), slice(1, 4)])
+def test_a_response_over_grpc_that_is_cut_short_is_the_server_s_error(cut):
+    for place in range(4):
+        answer = message({**GOOD, "text_output": "é"})
+        answer.raw_output_contents[place] = answer.raw_output_contents[place][cut]
+        with pytest.raises(ServerError):
+            infer_response(answer)
 
 
 class Attempts:

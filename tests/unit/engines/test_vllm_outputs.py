@@ -191,6 +191,20 @@ def test_the_end_token_is_cut_off_with_its_log_probability():
     assert (tokens.token_ids, tokens.finish, tokens.log_probs) == ([5], "stop", [-1.0])
 
 
+def test_the_most_probable_tokens_are_sorted_and_the_chosen_one_is_left_out_where_it_is_none_of_them():
+    logprobs = [scored({5: -3.0, 9: -0.5, 8: -1.0}), scored({9: -0.1, 8: -2.0}), scored({7: -0.3, 1: -4.0})]
+    asked = {"end_ids": [7], "log_probs": True, "top_log_probs": 2}
+    (tokens,) = read(sequence([5, 8, 7], "stop", logprobs), **asked)
+    assert (tokens.token_ids, tokens.log_probs) == ([5, 8], [-3.0, -2.0])
+    assert (tokens.top_ids, tokens.top_log_probs) == ([9, 8, 9, 8], [-0.5, -1.0, -0.1, -2.0])
+    with pytest.raises(EngineError, match="log probability"):
+        read(sequence([5], None, [scored({5: -1.0})]), log_probs=True, top_log_probs=2)
+
+
+def scored(log_probs):
+    return {token_id: SimpleNamespace(logprob=log_prob) for token_id, log_prob in log_probs.items()}
+
+
 def test_a_token_that_is_an_end_token_elsewhere_stays():
     (tokens,) = read(sequence([5, 7], "length"), end_ids=[7])
     assert (tokens.token_ids, tokens.finish) == ([5, 7], "length")

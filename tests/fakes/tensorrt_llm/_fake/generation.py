@@ -22,8 +22,8 @@ def check_computable(params: SamplingParams, is_engine: bool) -> None:
     for name, fact in params._facts.items():
         if name not in MAPPED | WITHOUT_TEXT and getattr(params, name) != default_of(fact):
             raise NotImplementedError(f"the fake cannot compute {name}")
-    if (params.logprobs or 0) > 1:
-        raise NotImplementedError("the fake has the chosen token's log probability alone: logprobs=1")
+    if (params.logprobs or 0) > 1 and not is_engine:
+        raise NotImplementedError("for the PyTorch backend the fact sheet has no log probabilities but one")
     if params.use_beam_search:
         _refuse_for_beams(params)
     elif params._greedy and params.best_of > 1:

@@ -19,6 +19,11 @@ class Logprob(NamedTuple):
     rank: int | None = None
 
 
+def _known(token_id: int, log_prob: float, count: int) -> dict[int, Logprob]:
+    """Return so many tokens of a place. GenAI tells the chosen one's alone; the others are made up."""
+    return {token_id ^ i: Logprob(log_prob - i) for i in range(count)}
+
+
 class CompletionOutput:
     """Without a tokenizer the text stays empty. The diffs are what exceeds the length at the last step."""
 
@@ -75,7 +80,7 @@ class CompletionOutput:
             self.cumulative_logprob = sum(part.log_probs)
         if params.logprobs:
             pairs = list(zip(part.top_ids, part.log_probs))[self._last_log_probs :]
-            self.logprobs += [{token_id: Logprob(log_prob)} for token_id, log_prob in pairs]
+            self.logprobs += [_known(token_id, log_prob, params.logprobs) for token_id, log_prob in pairs]
         if part.finish and told_why:
             self.finish_reason = FINISH_REASONS[part.finish]
         if self.finish_reason and part.finish == "STOP_WORDS":
