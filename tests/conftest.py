@@ -31,6 +31,7 @@ EVERY_ENGINE = pytest.mark.parametrize(
 )
 
 NO_PROMETHEUS = "no Prometheus; run monitoring/get_prometheus.sh"
+NO_CHROMIUM = "no Chromium and chromedriver; apt-get install chromium chromium-driver"
 # OpenVINO chooses an INT8 engine's arithmetic by the CPU's instructions, which oneDNN then refuses.
 INT8_NEEDS_THE_CPU = "an INT8 engine cannot run with ONEDNN_MAX_CPU_ISA set"
 
@@ -57,9 +58,10 @@ def pytest_xdist_make_scheduler(config, log):
 def pytest_terminal_summary(terminalreporter):
     """Say last what a skipped test needs, where that can be installed."""
     skips = terminalreporter.stats.get("skipped", ())
-    skipped = [report for report in skips if NO_PROMETHEUS in str(report.longrepr)]
-    if skipped:
-        terminalreporter.write_line(f"{len(skipped)} tests skipped: {NO_PROMETHEUS}")
+    for what in (NO_PROMETHEUS, NO_CHROMIUM):
+        skipped = [report for report in skips if what in str(report.longrepr)]
+        if skipped:
+            terminalreporter.write_line(f"{len(skipped)} tests skipped: {what}")
 
 
 def with_fake_tensorrt_llm(backends):
