@@ -44,6 +44,9 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Serve OpenAI's API for a tritonserver.")
     parser.add_argument("--engine-dir", type=Path, required=True, help="what tritonserver serves")
     parser.add_argument("--grpc", required=True, help="host:port of tritonserver's gRPC")
+    parser.add_argument(
+        "--metrics", help="host:port of tritonserver's metrics, for the load that the page shows"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on, or :: for all")
     parser.add_argument("--port", type=int, default=9000)
     parser.add_argument("--drain-seconds", type=int, default=30, help="what requests have to end at a signal")
@@ -65,7 +68,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     server.raise_file_limit()
     model = ServedModel.read(arguments.engine_dir, settings.openai_model_name)
     client = AsyncClient(f"grpc://{arguments.grpc}", timeout=LONGEST_SECONDS, retries=False)
-    api = create_app(model, client)
+    api = create_app(model, client, f"http://{arguments.metrics}/metrics" if arguments.metrics else None)
     assembled = assemble(
         api,
         [path for route in api.routes if "{" not in (path := getattr(route, "path", "{"))],

@@ -18,12 +18,17 @@ from openai_frontend.api.schema import describe
 from openai_frontend.api.state import PACKAGE, state_routes
 from openai_frontend.api.tokenization import tokenization_routes
 from openai_frontend.errors import ApiError, internal
+from openai_frontend.page.page import page_routes
 from openai_frontend.request_ids import HEADER, request_id
 from openai_frontend.served_model import ServedModel
 
 
-def create_app(model: ServedModel, client: AsyncClient) -> FastAPI:
-    """Return the application. client: of the server of that model; closed when the application shuts down."""
+def create_app(model: ServedModel, client: AsyncClient, metrics_url: str | None = None) -> FastAPI:
+    """Return the application.
+
+    client: of the server of that model; closed when the application shuts down. metrics_url: that server's
+    metrics, from which the page shows the load; None if it has none.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -42,6 +47,7 @@ def create_app(model: ServedModel, client: AsyncClient) -> FastAPI:
         model_routes(model),
         tokenization_routes(model),
         state_routes(client),
+        page_routes(model, metrics_url),
     )
     for router in routers:  # not by include_router, which hides their paths from those who count by route
         app.router.routes.extend(router.routes)

@@ -99,10 +99,10 @@ class Supervisor:
         return drain(server, deadline), all_ended
 
     def _announce(self) -> None:
-        ports = self.ports
+        ports, url = self.ports, self.frontend.url
         sys.stderr.write(
             f"serve: {self.model} is ready: HTTP {ports.http_url}, gRPC {ports.grpc_netloc}, "
-            f"metrics {ports.metrics_url}{f', OpenAI API {url}' if (url := self.frontend.url) else ''}\n"
+            f"metrics {ports.metrics_url}{f', page and OpenAI API {url}' if url else ''}\n"
         )
 
     def _watch(self, server: Server) -> None:

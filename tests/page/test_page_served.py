@@ -9,7 +9,6 @@ from selenium.webdriver.common.keys import Keys
 
 from llm_ensemble_client import AsyncClient
 from openai_frontend.app import create_app
-from openai_frontend.page.page import page_routes
 from openai_frontend.served_model import ServedModel
 from serving.tritonserver import free_ports
 from tests.asking import GrpcStream, generate
@@ -26,8 +25,8 @@ ANSWERS, ERRORS = ".answer .text", ".error:not([hidden])"
 def frontend(engine_dir, grpc_port, metrics_port):
     """Serve the API and the page for a tritonserver; return their address."""
     model = ServedModel.read(engine_dir)
-    app = create_app(model, AsyncClient(f"grpc://127.0.0.1:{grpc_port}", timeout=600, retries=False))
-    app.include_router(page_routes(model, f"http://127.0.0.1:{metrics_port}/metrics"))
+    client = AsyncClient(f"grpc://127.0.0.1:{grpc_port}", timeout=600, retries=False)
+    app = create_app(model, client, f"http://127.0.0.1:{metrics_port}/metrics")
     with serving(app) as (url, _):
         yield url
 

@@ -97,7 +97,7 @@ def test_the_ready_line_has_the_address_and_it_answers(pace, tmp_path):
     with serving(pace, tmp_path) as one_server:
         ports = one_server.server.ports
         ready = next(line for line in one_server.log.read_text().splitlines() if " is ready: " in line)
-        assert ready.endswith(f", OpenAI API http://127.0.0.1:{ports.openai}")
+        assert ready.endswith(f", page and OpenAI API http://127.0.0.1:{ports.openai}")
         assert status_of(ports) == 200  # as soon as the line is there
         assert Path(f"/proc/{frontend(one_server)}/oom_score_adj").read_text() == "500\n"
         assert json.loads(get(ports, "/v1/models")[1])["data"][0]["id"] == "pace"
