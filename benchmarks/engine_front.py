@@ -7,7 +7,8 @@
 The real AsyncLLM on an engine core that computes nothing: each step gives every request a token, all in one
 encoded message, as vLLM's core sends them. Each part has those before it in it: "vllm" is AsyncLLM alone,
 whose outputs are dropped; "engine" this project's engine, whose tokens are dropped; "stage" the engine stage,
-where sending a chunk takes a while (--send-us) and next to no CPU. The CPU is that of all threads.
+where a pulse takes a while (--pulse-us) and next to no CPU, and a chunk neither. The CPU is that of all
+threads.
 """
 
 from __future__ import annotations
@@ -128,10 +129,19 @@ class Run:
         """Start a stream."""
         text = self._tree.request.TextOptions(True, [], "", len(PROMPT))
         request = self._tree.request.Request(self._tree.sampling, text, math.inf)
-        self._tree.stage.generate(PROMPT, request, self._send)
+        self._tree.stage.generate(PROMPT, request, self)
+
+    def pulse(self, pulse: Any) -> None:
+        """Claim the stream, as postprocessing does at its first pulse."""
+        time.sleep(self._options.pulse_us / 1e6)
+        if pulse.text:
+            self._tree.stage.claim(pulse.stream, self._send)
+
+    def end(self, error: str = "") -> None:
+        """Take the end of a stream's request."""
+        assert not error, error
 
     def _send(self, chunk: Any) -> None:
-        time.sleep(self._options.send_us / 1e6)
         self.chunks += 1
         self.tokens += sum(len(part.token_ids) for part in chunk.parts)
         self._note(chunk.last)
@@ -171,7 +181,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=256)
     parser.add_argument("--tokens", type=int, default=256, help="of a stream")
     parser.add_argument("--step-ms", type=float, default=3, help="from a step's end to the next one's")
-    parser.add_argument("--send-us", type=float, default=200, help="that sending a chunk takes")
+    parser.add_argument("--pulse-us", type=float, default=200, help="that sending a pulse takes")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     logging.disable(logging.WARNING)
