@@ -21,9 +21,9 @@ from llm_ensemble.engines.protocol import Tokens
 
 Batch = dict[Any, list[Tokens]]  # by request, in order
 
-# After a delivery to 10 requests the thread rests for 2 ms, after one to 100 or more for 20. The time between
+# After a delivery to 10 requests the thread rests for 6 ms, after one to 34 or more for 20. The time between
 # a stream's chunks, which grows with the streams as well (engine_stage/pacing.py), must be far longer.
-REST_SECONDS = 0.0002  # a request
+REST_SECONDS = 0.0006  # a request
 MAX_REST_SECONDS = 0.02
 LATE_SECONDS = 0.1  # after which tokens that may wait are delivered, for the counters and the watchdog
 
