@@ -19,6 +19,9 @@ from openai_frontend.errors import refusal
 from openai_frontend.generation.answer import Answer, ChatAnswer, CompletionAnswer
 from openai_frontend.generation.replying import Reply
 from openai_frontend.served_model import ServedModel
+from openai_frontend.telemetry.observe import log_fields
+
+MAX_USER = 64  # characters of a user's name in the log
 
 
 def generation_routes(model: ServedModel, client: AsyncClient) -> APIRouter:
@@ -32,15 +35,17 @@ def generation_routes(model: ServedModel, client: AsyncClient) -> APIRouter:
         body = await read_body(request, ChatBody)
         if not model.has_chat_template:
             raise refusal("messages", "this model has no chat template; send a prompt to /v1/completions")
-        return _reply(body, ChatAnswer)
+        return _reply(body, ChatAnswer, request)
 
     @router.post("/v1/completions", **_described(TextCompletion, CompletionBody))
     async def completions(request: Request) -> Any:
         """Continue texts."""
         body = await read_body(request, CompletionBody)
-        return _reply(body, CompletionAnswer)
+        return _reply(body, CompletionAnswer, request)
 
-    def _reply(body: ChatBody | CompletionBody, kind: type[Answer]) -> Reply:
+    def _reply(body: ChatBody | CompletionBody, kind: type[Answer], request: Request) -> Reply:
+        if body.user:
+            log_fields(request.scope)["user"] = body.user[:MAX_USER]
         model.check_name(body.model)
         asked = body.asked()
         has_top = "top_log_probs" in asked.sampling

@@ -16,11 +16,11 @@ QUIET = b": \n\n"  # a comment, which readers of events skip: the stream lives, 
 
 
 class Events:
-    """The events of one answer. echoes: with what the text of each prompt begins."""
+    """The events of one answer. echoes: with what the text of each prompt begins. usage: where it counts."""
 
-    def __init__(self, answer: Answer, sequences: int, echoes: Sequence[str]) -> None:
+    def __init__(self, answer: Answer, sequences: int, echoes: Sequence[str], usage: Usage) -> None:
         self._answer, self._sequences, self._echoes = answer, sequences, echoes
-        self._usage = Usage()
+        self._usage = usage
         self._ended: set[int] = set()
         self.failure: ApiError | None = None  # of a choice that did not end by itself
 

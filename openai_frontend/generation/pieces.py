@@ -62,11 +62,15 @@ class Usage:
             self.prompts[number] = response.num_input_tokens
             self.completion += response.num_output_tokens
 
+    @property
+    def prompt(self) -> int:
+        """Tokens of all prompts."""
+        return sum(self.prompts.values())
+
     def content(self) -> dict[str, int]:
         """Return the usage as OpenAI's API has it."""
-        prompt = sum(self.prompts.values())
         return {
-            "prompt_tokens": prompt,
+            "prompt_tokens": self.prompt,
             "completion_tokens": self.completion,
-            "total_tokens": prompt + self.completion,
+            "total_tokens": self.prompt + self.completion,
         }

@@ -17,6 +17,7 @@ from openai_frontend.generation.asking import Arrivals, Asked, ClientLeft
 from openai_frontend.generation.events import Events, error_event
 from openai_frontend.generation.pieces import Usage, failure, pieces
 from openai_frontend.request_ids import HEADER, request_id, trace_headers
+from openai_frontend.telemetry.observe import log_fields
 
 Header = tuple[bytes, bytes]
 
@@ -41,6 +42,7 @@ class Reply(HttpResponse):
         super().__init__()
         self._client, self._asked, self._answer = client, asked, answer
         self._echoes, self._at_once = echoes, at_once
+        self._usage = Usage()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer. Raise ApiError if nothing was sent."""
@@ -55,6 +57,8 @@ class Reply(HttpResponse):
         except ClientError as error:
             raise from_client(error, self._asked.names) from error
         finally:
+            if self._usage.prompts:
+                log_fields(scope).update(tokens_in=self._usage.prompt, tokens_out=self._usage.completion)
             watcher.cancel()
             await arrivals.close()
 
@@ -62,21 +66,20 @@ class Reply(HttpResponse):
         arrived = []
         while taken := await arrivals.take():
             arrived += taken
-        usage = Usage()
-        usage.add(arrived)
+        self._usage.add(arrived)
         choices = sorted(pieces(arrived, self._asked.sequences), key=lambda piece: piece.index)
         for choice in choices:
             if error := failure(choice):
                 raise error
             choice.text = self._echoes[choice.index // self._asked.sequences] + choice.text
-        body = self._answer.whole(choices, usage)
+        body = self._answer.whole(choices, self._usage)
         length = (b"content-length", b"%d" % len(body))
         await send({"type": "http.response.start", "status": 200, "headers": [JSON, length, header]})
         await send({"type": "http.response.body", "body": body})
 
     async def _send_events(self, arrivals: Arrivals, send: Send, header: Header) -> None:
         """Send the events; the status with the first, so that what is refused has one of its own."""
-        events = Events(self._answer, self._asked.sequences, self._echoes)
+        events = Events(self._answer, self._asked.sequences, self._echoes, self._usage)
         body, is_last = events.next(await arrivals.take_first())
         if events.failure:
             raise events.failure

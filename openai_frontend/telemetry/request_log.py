@@ -15,7 +15,7 @@ from llm_ensemble.telemetry.request_log import WriteLine
 
 SERVED, REFUSED = "openai", "openai_refused"  # what the lines begin with
 REFUSED_SECONDS = 1.0
-QUIET = ("/health", "/metrics")  # are asked each few seconds, by machines
+QUIET = ("/health", "/metrics", "/status")  # are asked each few seconds, by machines and by the page
 
 
 class RequestLog:

@@ -30,6 +30,7 @@ from tests.waiting import SECONDS, wait_for
 DIED = re.compile(
     r"serve: the OpenAI frontend has died \(its process (\d+) ended with -9\): starting it .* in (\d+) s"
 )
+LOGGED = re.compile(r'^\{.*"event": ?"openai",.*$', re.MULTILINE)
 PROMPT = "The server"
 
 
@@ -110,6 +111,22 @@ def test_the_ready_line_has_the_address_and_it_answers(pace, tmp_path):
             200,
             True,
         )
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_s_line_in_the_log_has_its_user_and_tokens(pace, tmp_path, stream):
+    body = {"model": "pace", "prompt": PROMPT, "max_tokens": 5, "user": "anna", "stream": stream}
+    with serving(pace, tmp_path, LOG_FORMAT="json") as one_server:
+        with connect(one_server.server.ports) as connection:
+            connection.request(
+                "POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"}
+            )
+            assert connection.getresponse().read()
+        lines = lambda: [*LOGGED.finditer(one_server.log.read_text())]  # noqa: E731
+        wait_for(lines)
+        fields = json.loads(lines()[0][0])
+    assert (fields["user"], fields["route"]) == ("anna", "/v1/completions")
+    assert (fields["tokens_in"], fields["tokens_out"]) == (3, 5)
 
 
 def test_without_a_port_there_is_no_frontend(pace, tmp_path):
