@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """README.md and docs/, executed: commands run as they stand, the response shown has the real one's shape.
 
-Two things differ from what a reader types: free ports instead of 8000 to 8002, which may be in use, and the
-demo checkpoint instead of a model of the hub. Docker is not run: `make image-test` does what its commands do.
-docs/client.md has a test of its own (tests/client/test_recorded_session.py).
+Two things differ from what a reader types: free ports instead of 8000 to 8002 and 9000, which may be in use,
+and the demo checkpoint instead of a model of the hub. Docker is not run: `make image-test` does what its
+commands do. docs/client.md has a test of its own (tests/client/test_recorded_session.py).
 """
 
 import json
@@ -52,11 +52,12 @@ def demo_output():
 
 @pytest.fixture(scope="module")
 def ports():
-    return free_ports()
+    return free_ports(openai=True)
 
 
 def elsewhere(text, ports):
-    for usual, here in ((8000, ports.http), (8001, ports.grpc), (8002, ports.metrics)):
+    usual_ports = ((8000, ports.http), (8001, ports.grpc), (8002, ports.metrics), (9000, ports.openai))
+    for usual, here in usual_ports:
         text = text.replace(str(usual), str(here))
     return text
 
@@ -65,7 +66,8 @@ def elsewhere(text, ports):
 def served(demo_output, ports, tmp_path_factory):
     """`make serve`, run as the README says, ended as its reader would: Ctrl-C to the whole group."""
     command = the_one("make serve ENGINE_DIR=engines/demo")
-    where = f" HTTP_PORT={ports.http} GRPC_PORT={ports.grpc} METRICS_PORT={ports.metrics} OPENAI_PORT=0"
+    where = f" HTTP_PORT={ports.http} GRPC_PORT={ports.grpc} METRICS_PORT={ports.metrics}"
+    where += f" OPENAI_PORT={ports.openai}"
     log = tmp_path_factory.mktemp("serve") / "log"
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -138,7 +140,25 @@ def test_the_grpc_example_prints_text(served, ports):
     assert done.stdout.strip()
 
 
-def test_the_client_s_example_prints_text_and_a_reason(served, ports):
+def test_the_curl_of_openai_s_api_gives_a_completion(served, ports):
+    (choice,) = json.loads(run(elsewhere(the_one("curl -s localhost:9000"), ports)))["choices"]
+    assert choice["text"]
+    assert choice["finish_reason"] in {"stop", "length"}
+
+
+def test_openai_s_own_client_prints_text(served, ports):
+    (example,) = [block for block in blocks("python") if "from openai import" in block]
+    done = subprocess.run(
+        [sys.executable, "-c", elsewhere(example, ports)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.strip()
+
+
+def test_the_client_s_example_prints_text(served, ports):
     (example,) = [block for block in blocks("python") if "from llm_ensemble_client import" in block]
     done = subprocess.run(
         [sys.executable, "-c", elsewhere(example, ports)],
@@ -148,13 +168,11 @@ def test_the_client_s_example_prints_text_and_a_reason(served, ports):
         timeout=60,
         check=True,
     )
-    text, reason = done.stdout.rsplit("\n", 2)[:2]
-    assert text
-    assert reason in {"stop", "length"}
+    assert done.stdout.strip()
 
 
 def test_the_client_s_command_line_prints_text(served, ports):
-    command = the_one(".venv/bin/python -m llm_ensemble_client generate")
+    (command,) = re.findall(r"`(\.venv/bin/python -m llm_ensemble_client generate [^`]+)`", README)
     assert run(f"LLM_ENSEMBLE_URL=http://127.0.0.1:{ports.http} {command}").strip()
 
 
