@@ -4,7 +4,6 @@
 import contextlib
 import http.client
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -59,6 +58,7 @@ class Frontend:
     port: int
     tapped: object
     process: object
+    log: object
     clients: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
@@ -103,20 +103,31 @@ class Frontend:
 @contextlib.contextmanager
 def frontend_of(engine_dir, folder, **environ):
     """Start a tapped server and a frontend for it."""
-    with tapped_server(engine_dir, folder, **environ) as tapped:
-        port = free_ports().http
-        command = [sys.executable, "-m", "openai_frontend", str(engine_dir)]
-        command += [f"grpc://127.0.0.1:{tapped.server.ports.grpc}", str(port)]
-        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1"})
-        frontend = Frontend(port, tapped, process)
-        try:
-            wait_for(lambda: listens(frontend))
-            with frontend.clients:
-                yield frontend
-        finally:
-            process.terminate()
-            status = process.wait(30)
-        assert status in (0, -signal.SIGTERM)
+    with (
+        tapped_server(engine_dir, folder, **environ) as tapped,
+        frontend_beside(tapped, engine_dir, folder) as frontend,
+    ):
+        yield frontend
+
+
+@contextlib.contextmanager
+def frontend_beside(tapped, engine_dir, folder):
+    """Start a frontend for a server, which is all that must be known of it unless tests ask for its state."""
+    port = free_ports(openai=True).openai
+    command = [sys.executable, "-m", "openai_frontend", "--engine-dir", str(engine_dir)]
+    command += ["--grpc", tapped.server.ports.grpc_netloc, "--port", str(port)]
+    log = folder / "frontend.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file)
+    frontend = Frontend(port, tapped, process, log)
+    try:
+        wait_for(lambda: listens(frontend))
+        with frontend.clients:
+            yield frontend
+    finally:
+        process.terminate()
+        status = process.wait(60)
+    assert status in (0, -signal.SIGTERM)
 
 
 def read_answer(answer):
