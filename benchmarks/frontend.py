@@ -184,7 +184,7 @@ def speed(engine_dir: Path, rounds: int) -> None:
     """Measure tokens/s at 32 and 100 streams of an engine that computes."""
     with both(engine_dir) as one:
         for streams in (32, 100):
-            pairs = one.rounds(rounds, streams, 128, requests=streams * 2)
+            pairs = one.rounds(rounds, streams, 64)
             show(f"{streams} streams of {engine_dir.name}", compared(pairs))
 
 

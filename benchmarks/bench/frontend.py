@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from llm_ensemble.child_process import END_WITH_PARENT
 from serving.listening import Ports
 from serving.tritonserver import ROOT
 
@@ -26,7 +27,8 @@ class FrontendError(Exception):
 @contextlib.contextmanager
 def frontend(engine_dir: Path, ports: Ports, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """Provide the frontend of the server at these ports, ready. Raise FrontendError."""
-    command = [sys.executable, "-m", "openai_frontend", "--engine-dir", str(engine_dir.resolve())]
+    command = [*END_WITH_PARENT, sys.executable, "-m", "openai_frontend"]
+    command += ["--engine-dir", str(engine_dir.resolve())]
     command += ["--grpc", ports.grpc_netloc, "--port", str(ports.openai)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     try:
