@@ -84,10 +84,10 @@ class Supervisor:
         self._watch(server)
         sys.stderr.write("serve: draining\n")
         status, all_ended = self._drain(server)
+        if not all_ended:  # then tritonserver had little time left
+            raise ServingFailed(f"requests of OpenAI's API had not ended after {DRAIN_SECONDS} s: cut")
         if status:
             raise ServingFailed(f"tritonserver ended with {status} instead of draining cleanly")
-        if not all_ended:
-            raise ServingFailed(f"requests of OpenAI's API had not ended after {DRAIN_SECONDS} s: cut")
 
     def _drain(self, server: Server) -> tuple[int, bool]:
         """End the frontend, then tritonserver, whose client it is; return what each says.

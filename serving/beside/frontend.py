@@ -6,15 +6,18 @@ It is a client of tritonserver, and whatever becomes of it, tritonserver serves 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from llm_ensemble.child_process import END_WITH_PARENT
 from serving.listening import Ports, connect_host, netloc
+from serving.plain_paths import is_plain, plain_path, scratch
 from serving.server_options import DRAIN_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +42,7 @@ class Frontend:
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = self._start_at = 0.0
         self._pause = FIRST_PAUSE_SECONDS
+        self._folder = contextlib.ExitStack()
 
     @property
     def url(self) -> str:
@@ -69,7 +73,7 @@ class Frontend:
         self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
 
     def is_awaited(self) -> bool:
-        """Return whether it has just been started for the first time and does not listen yet."""
+        """Return whether it has just been started and does not listen yet."""
         process = self._process
         if process is None or time.monotonic() - self._started_at > START_SECONDS:
             return False
@@ -88,11 +92,16 @@ class Frontend:
             return False
 
     def __enter__(self) -> Frontend:
-        self.check()
+        """Make a link to an engine directory whose name tokenizers could not open. It may not be UTF-8."""
+        path = self._engine_dir.resolve()
+        if self._ports.openai and not is_plain(path):
+            folder = tempfile.TemporaryDirectory(prefix="llm-ensemble-", dir=scratch())
+            self._engine_dir = plain_path(path, Path(self._folder.enter_context(folder)) / "engine")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.drain(time.monotonic())
+        with self._folder:
+            self.drain(time.monotonic())
 
     def _start(self, now: float) -> None:
         command = [

@@ -197,7 +197,7 @@ def test_requests_that_do_not_end_are_cut_and_the_status_says_so(pace, tmp_path)
         assert one_server.server.process.wait(SECONDS + DRAIN_SECONDS) == FAILED
         assert DRAIN_SECONDS - 2 < time.monotonic() - started < DRAIN_SECONDS + 25
         assert one_server.last_line == "serve: requests of OpenAI's API had not ended after 30 s: cut"
-        assert one_server.leftovers() == []
+        wait_for(lambda: one_server.leftovers() == [])
 
 
 def test_nothing_is_left_behind_when_serve_is_killed(pace, tmp_path):
@@ -265,8 +265,12 @@ def test_a_setting_that_the_frontend_cannot_take_is_one_line(pace, environ, told
 def test_keys_come_from_the_environment(pace, tmp_path):
     with serving(pace, tmp_path, OPENAI_API_KEYS="first,second") as one_server:
         ports = one_server.server.ports
-        assert status_of(ports, "/v1/models") == 401
-        assert get(ports, "/v1/models", headers={"Authorization": "Bearer second"})[0] == 200
+        key = {"Authorization": "Bearer second"}
+        described = json.loads(get(ports, "/openapi.json", headers=key)[1])["paths"]
+        assert {"/v1/chat/completions", "/v1/models", "/health"} <= described.keys()
+        for path in {*described, "/", "/docs", "/openapi.json", "/metrics"} - {"/health"}:
+            assert status_of(ports, path) == 401, path
+        assert get(ports, "/v1/models", headers=key)[0] == 200
         assert status_of(ports) == 200
     assert "second" not in (tmp_path / "log").read_text()
 
