@@ -21,7 +21,7 @@ from benchmarks.pace.make_engine import make_pace_engine
 from benchmarks.path import LIMITS
 from serving.tritonserver import free_ports, running
 from tests.openai.frontend import TEMPLATE, frontend_beside, frontend_of
-from tests.openai_soak import described, drawing, sending
+from tests.openai_soak import described, drawing, sending, torn
 from tests.openai_soak.crowd import Crowd, Plain
 from tests.server.conftest import with_chat_template
 
@@ -40,7 +40,7 @@ def fuzzed_by_description(frontend, number):
 
 def fuzzed_by_hand(frontend, number):
     """Return what was wrong."""
-    cases = drawing.drawn(number)
+    cases = [*drawing.drawn(number), *torn.late()]
     wrong, seen = asyncio.run(sending.send_all(frontend.port, cases))
     say(f"{len(cases)} of our own: {sorted(seen.items(), key=str)}")
     return [f"{problem}: {sent.kind} {[piece[:300] for piece in sent.pieces[:3]]}" for problem, sent in wrong]

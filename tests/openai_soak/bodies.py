@@ -108,7 +108,8 @@ def large(draw):
     """A megabyte of text, of a name, of items, or of the body's beginning."""
     path, piece = draw(paths), draw(st.sampled_from(["a", "a ", "\\u0000", "\U0001f408", "\\ud800", "\\n"]))
     text = '"' + piece * (MILLION // len(piece)) + '"'
-    items = "[" + ",".join([draw(leaves)] * draw(st.sampled_from([1000, 2049, 100_000]))) + "]"
+    leaf, number = draw(leaves), draw(st.sampled_from([1000, 2049, 100_000, MILLION]))
+    items = "[" + ",".join([leaf] * min(number, 9 * MILLION // (len(leaf) + 1))) + "]"
     name, value = draw(
         st.sampled_from(
             [

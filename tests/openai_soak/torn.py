@@ -6,7 +6,7 @@ import string
 
 from hypothesis import strategies as st
 
-from tests.openai_soak.bodies import body_with, leaves, paths
+from tests.openai_soak.bodies import VALID, body_with, leaves, paths
 from tests.openai_soak.edges import HEADERS, KINDS, METHODS, PATHS
 from tests.openai_soak.sending import Sent, chunked, request
 
@@ -83,3 +83,12 @@ def torn(draw):
             ).map(lambda noise: Sent("torn", (noise,), None)),
         )
     )
+
+
+def late():
+    """Return requests of which a part never comes, though their clients stay: each gets its 408."""
+    wholes = [request(path, body_with(path)) for path in VALID]
+    halves = [whole[: len(whole) * part // 10] for whole in wholes for part in (1, 5, 9)]
+    return [
+        Sent("late", (half,), None) for half in [*halves, *(b"".join(pair) for pair in zip(wholes, halves))]
+    ]
