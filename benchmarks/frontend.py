@@ -23,13 +23,13 @@ from pathlib import Path
 
 from benchmarks.bench.cpu import cpu_seconds
 from benchmarks.bench.driver import Target
-from benchmarks.bench.frontend import frontend
 from benchmarks.bench.load import Load, shares
 from benchmarks.bench.openai import first_model
 from benchmarks.bench.prompts import counter, synthetic
 from benchmarks.bench.record import Request
 from benchmarks.bench.statistics import Run, first_token_seconds, percentile
 from benchmarks.bench.workers import Workers
+from benchmarks.frontend_process import frontend
 from benchmarks.pace.make_engine import make_pace_engine
 from benchmarks.path import LIMITS, TTFT, delays, show
 from serving.tritonserver import free_ports, running

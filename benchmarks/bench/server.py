@@ -53,7 +53,7 @@ def server(arguments: argparse.Namespace) -> Iterator[ServerSeen]:
         yield ServerSeen(arguments.protocol, arguments.url, http, arguments.server_pid or ())
         return
     try:
-        from benchmarks.bench.frontend import FrontendError, frontend
+        from benchmarks.frontend_process import FrontendError, frontend
         from serving.errors import PreflightError, TritonError
         from serving.preflight.checks import preflight
         from serving.tritonserver import free_ports, running
