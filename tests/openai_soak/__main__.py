@@ -59,7 +59,7 @@ def fuzz(folder, engine_dir, parts, number):
 def crowd(folder, scale):
     """Return what was wrong with the answers to all clients. scale: of their numbers."""
     engine = make_pace_engine(folder / "pace", LIMITS)
-    os.environ["PACE_INTERVAL_MS"] = str(INTERVAL_MS)
+    os.environ.update(PACE_INTERVAL_MS=str(INTERVAL_MS), MAX_WAITING="256")
     with contextlib.ExitStack() as stack:
         log = stack.enter_context((folder / "log").open("wb"))
         server = stack.enter_context(running(engine, free_ports(), log))

@@ -25,6 +25,7 @@ CHECKS = (
     checks.negative_data_rejection,
 )
 AT_ONCE = 8
+VOCABULARY = 4000  # the demo model has 4,096
 
 
 @dataclasses.dataclass
@@ -53,18 +54,30 @@ def _of(operation, mode, number, model):
 
 
 def usable(body, model):
-    """Return a body that fits the description with what would be refused though it does: another model, 1.0
-    for 1 (which JSON schema takes for an integer), messages that the template cannot read.
+    """Return a body that fits the description, without what only the model or another field refuses.
+
+    That is another name, ids that it has not, keys of messages that its template does not read, options of
+    what is not asked for; and 1.0 for 1, which JSON schema takes for an integer.
     """
     body = {**_whole(body), "model": model}
-    if "messages" in body:
-        body["messages"] = [_message(one) for one in body["messages"] or [{}]]
+    if body.get("messages"):
+        body["messages"] = [{key: one[key] for key in ("role", "content")} for one in body["messages"]]
         body.pop("prompt", None)
+    elif "messages" in body:
+        body = {**body, "messages": None, "prompt": "Hello"}
+    for name in ("prompt", "tokens"):
+        if isinstance(body.get(name), list):
+            body[name] = [_known(one) for one in body[name]]
+    for option, switch in (("stream_options", "stream"), ("top_logprobs", "logprobs")):
+        if body.get(option) is not None:
+            body[switch] = True
     return body
 
 
-def _message(one):
-    return {**one, "role": str(one.get("role") or "user"), "content": str(one.get("content", "Hello"))}
+def _known(value):
+    if isinstance(value, list):
+        return [*map(_known, value)]
+    return value % VOCABULARY if isinstance(value, int) else value
 
 
 def _whole(value):
