@@ -46,10 +46,10 @@ export PYTHONUTF8 = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo build serve gpu test-fast test timing-test vllm-test clients-test image-test soak load bench gpu-pack gpu-test gpu-bench check fix clean
+.PHONY: help setup demo build serve gpu test-fast test timing-test vllm-test clients-test image-test soak load openai-soak bench gpu-pack gpu-test gpu-bench check fix clean
 
 help: ## list what make can do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.serve ## the environment that serves, in .venv; the targets below make what they need themselves
 
@@ -98,6 +98,9 @@ soak: .venv/.test engines/demo/manifest.json ## 20,000 short requests, a third o
 
 load: .venv/.test ## 500 streams at once for ten minutes: all texts whole, memory flat; STREAMS=, SECONDS=
 	$(SERVE) -m tests.load $(call given,STREAMS,streams) $(call given,SECONDS,seconds)
+
+openai-soak: .venv/.test engines/demo/manifest.json ## the OpenAI frontend: 4,000 fuzzed requests, 500 clients dropped, 1,500 at once, 100 slow readers, memory
+	$(SERVE) -m tests.openai_soak --engine-dir engines/demo $(PARTS)
 
 bench: .venv/.bench engines/opt-125m-random/manifest.json ## raw engine, ensemble, ensemble streamed at 1, 8, 32, 64 requests; a quarter of an hour
 	$(SERVE) -m benchmarks.bench --serve engines/opt-125m-random --mode both --baseline engine \

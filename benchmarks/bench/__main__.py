@@ -58,7 +58,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         seen = stack.enter_context(server(arguments))
         result = describe(arguments, seen.version())
         prompts = _prompts(arguments, seen)
-        asked = targets(arguments, seen.address, seen.pid)
+        asked = targets(arguments, seen.address, seen.pids, seen.ensemble)
         workers = [Workers(target) for target in asked]
         for one in workers:
             stack.callback(one.close)
@@ -148,8 +148,7 @@ class _Sweep:
 
 def _cpu_of(target: Target) -> Callable[[], float | None]:
     """Return what reads the CPU seconds of a target's server; None where its process is not known."""
-    pid = target.pid
-    return lambda: None if pid is None else cpu_seconds(pid)
+    return lambda: sum(map(cpu_seconds, target.pids)) if target.pids else None
 
 
 def _prompts(arguments: argparse.Namespace, seen: ServerSeen) -> list[str]:

@@ -11,10 +11,13 @@ from benchmarks.bench.driver import Target
 from benchmarks.bench.load import Load
 from benchmarks.bench.openai import first_model
 from benchmarks.bench.record import BenchError
-from llm_ensemble_client.address import Address, parse_url
+from llm_ensemble_client.address import parse_url
 from llm_ensemble_client.errors import InvalidRequest
 
 OPENAI = "openai://"
+SCHEMES = ("grpc", "http", "openai")
+WORDS = ("engine", "grpc")  # baselines that are no address
+PIDS = "process id (several: with commas between them)"
 MODES = {"stream": (True,), "plain": (False,), "both": (False, True)}
 
 
@@ -32,11 +35,11 @@ def _add_targets(group: argparse._ArgumentGroup) -> None:
     add(
         "--url",
         default=url,
-        help="server to measure, [http://|grpc://]HOST:PORT (default: %(default)s)",
+        help="server to measure, [http://|grpc://|openai://]HOST:PORT (default: %(default)s)",
     )
     add(
         "--protocol",
-        choices=("grpc", "http"),
+        choices=SCHEMES,
         help="protocol of a --url without one, and of --serve (default: grpc)",
     )
     add(
@@ -51,14 +54,19 @@ def _add_targets(group: argparse._ArgumentGroup) -> None:
         metavar="ENGINE_DIR",
         help="start a server with this engine, and measure it",
     )
-    add("--server-pid", type=int, help="process id of a local server, to measure its CPU and its children's")
+    add(
+        "--server-pid",
+        type=_pids,
+        help=f"{PIDS} of a local server, to measure their CPU and their children's",
+    )
     add(
         "--baseline",
-        metavar="engine|URL",
-        help="measure this too, in turn: the bare engine of --engine-dir in a process of its own, another "
-        "server, or openai://HOST:PORT, one with OpenAI's completions such as `vllm serve`",
+        metavar="engine|grpc|URL",
+        help="measure this too, in turn: the bare engine of --engine-dir in a process of its own, the gRPC "
+        "of a server that --serve starts, another server, or openai://HOST:PORT, one with OpenAI's "
+        "completions such as `vllm serve`",
     )
-    add("--baseline-pid", type=int, help="process id of the baseline's server, to measure its CPU too")
+    add("--baseline-pid", type=_pids, help=f"{PIDS} of the baseline's server, to measure its CPU")
     add("--baseline-model", help="model of an openai:// baseline (default: the first that it lists)")
     add(
         "--engine-dir",
@@ -135,7 +143,9 @@ def check(arguments: argparse.Namespace) -> None:
         raise BenchError("--warm-up must be at least 0")
     if arguments.baseline == "engine" and not (arguments.engine_dir or arguments.serve):
         raise BenchError("--baseline engine needs --engine-dir: which engine?")
-    if arguments.baseline in (None, "engine") and arguments.baseline_pid:
+    if arguments.baseline == "grpc" and not arguments.serve:
+        raise BenchError("--baseline grpc is of a server that --serve starts: give grpc://HOST:PORT")
+    if arguments.baseline in (None, *WORDS) and arguments.baseline_pid:
         raise BenchError("--baseline-pid is for a --baseline that is a server")
     if arguments.baseline_model and not (arguments.baseline or "").startswith(OPENAI):
         raise BenchError(f"--baseline-model is for a --baseline {OPENAI}HOST:PORT")
@@ -148,27 +158,24 @@ def check(arguments: argparse.Namespace) -> None:
 def _read_addresses(arguments: argparse.Namespace) -> None:
     """Make every address HOST:PORT; the scheme of --url decides the protocol. Raise BenchError."""
     if not arguments.serve:
-        address = _address(arguments.url, arguments.protocol or "grpc")
-        if arguments.protocol not in (None, address.scheme):
+        scheme, address = _address(arguments.url, arguments.protocol or "grpc")
+        if arguments.protocol not in (None, scheme):
             raise BenchError(f"--url {arguments.url} is not {arguments.protocol}: leave --protocol out")
-        arguments.url, arguments.protocol = address.netloc, address.scheme
+        arguments.url, arguments.protocol = address, scheme
     arguments.protocol = arguments.protocol or "grpc"
-    arguments.http_url = _address_of("--http-url", arguments.http_url, "http")
-    given = arguments.baseline
-    if given and given.startswith(OPENAI):
-        arguments.baseline = OPENAI + _address(given.removeprefix(OPENAI), "http").netloc
-    elif given not in (None, "engine"):
-        arguments.baseline = _address_of("--baseline", given, arguments.protocol)
+    scheme, address = _address(arguments.http_url, "http")
+    if scheme != "http":
+        raise BenchError(f"{arguments.http_url} must be http, as --http-url is asked by it")
+    arguments.http_url = address
+    if arguments.baseline not in (None, *WORDS):
+        scheme, address = _address(arguments.baseline, arguments.protocol)
+        arguments.baseline = f"{scheme}://{address}"
 
 
-def _address_of(option: str, given: str, scheme: str) -> str:
-    address = _address(given, scheme)
-    if address.scheme != scheme:
-        raise BenchError(f"{given} must be {scheme}, as {option} is asked by it")
-    return address.netloc
-
-
-def _address(url: str, scheme: str) -> Address:
+def _address(url: str, scheme: str) -> tuple[str, str]:
+    """Return scheme and host:port. scheme: of a URL without one. Raise BenchError."""
+    if url.startswith(OPENAI) or (scheme == "openai" and "://" not in url):
+        return "openai", _address(url.removeprefix(OPENAI), "http")[1]
     try:
         address = parse_url(url, scheme)
     except InvalidRequest as error:
@@ -177,7 +184,11 @@ def _address(url: str, scheme: str) -> Address:
         raise BenchError(
             f"{url}: the benchmark speaks neither TLS nor to a path, but http:// or grpc://HOST:PORT"
         )
-    return address
+    return address.scheme, address.netloc
+
+
+def _pids(text: str) -> tuple[int, ...]:
+    return tuple(int(one) for one in text.split(","))
 
 
 def loads(arguments: argparse.Namespace) -> list[Load]:
@@ -206,24 +217,39 @@ def request_counts(arguments: argparse.Namespace) -> list[int | None]:
     return [int(one) for one in given] if len(given) == number else [int(given[0])] * number
 
 
-def targets(arguments: argparse.Namespace, address: str, pid: int | None = None) -> list[Target]:
-    """Return the targets, each after its baseline. address, pid: of the server."""
+def targets(
+    arguments: argparse.Namespace, address: str, pids: tuple[int, ...] = (), ensemble: str = ""
+) -> list[Target]:
+    """Return the targets, each after its baseline. address, pids: of the server. ensemble: its gRPC."""
     modes = MODES[arguments.mode]
-    names = {False: "not streamed", True: "streamed"}
-    kind, model = arguments.protocol, arguments.model
-    unary = f"{model}_unary" if model == "ensemble" else model
-    ours = [Target(names[stream], kind, address, stream, model, unary, pid) for stream in modes]
-    if arguments.baseline == "engine":
+    ours = [_target(arguments, arguments.protocol, address, stream, pids) for stream in modes]
+    given = arguments.baseline
+    if given == "engine":
         folder = str(arguments.engine_dir or arguments.serve)
         return [Target("raw engine", "engine", folder, True, is_baseline=True), *ours]
-    if not arguments.baseline:
+    if not given:
         return ours
-    theirs = arguments.baseline
-    if theirs.startswith(OPENAI):
-        kind, theirs = "openai", theirs.removeprefix(OPENAI)
-        model = arguments.baseline_model or first_model(theirs)
-    pairs = []
-    for target in ours:
-        server = (kind, theirs, target.stream, model, unary, arguments.baseline_pid)
-        pairs += [Target(f"baseline {target.name}", *server, is_baseline=True), target]
-    return pairs
+    if given == "grpc":
+        kind, address = "grpc", ensemble
+    else:
+        kind, address = _address(given, arguments.protocol)
+        pids = arguments.baseline_pid or ()
+    theirs = [_target(arguments, kind, address, stream, pids, is_baseline=True) for stream in modes]
+    return [target for pair in zip(theirs, ours) for target in pair]
+
+
+def _target(
+    arguments: argparse.Namespace,
+    kind: str,
+    address: str,
+    stream: bool,
+    pids: tuple[int, ...],
+    is_baseline: bool = False,
+) -> Target:
+    """Return a target. A server with OpenAI's API is asked for the first model that it lists."""
+    name = ("baseline " if is_baseline else "") + ("streamed" if stream else "not streamed")
+    model = arguments.model
+    if kind == "openai":
+        model = (arguments.baseline_model if is_baseline else "") or first_model(address)
+    unary = f"{model}_unary" if model == "ensemble" else model
+    return Target(name, kind, address, stream, model, unary, pids, is_baseline)

@@ -19,7 +19,7 @@ class Target:
     """What is asked, in the words a worker process needs to open it.
 
     kind: grpc, http, openai or engine. address: host:port, or an engine directory's path. unary_model: of
-    plain gRPC calls, which Triton refuses for an ensemble that streams. pid: the server's, if it is here.
+    plain gRPC calls, which Triton refuses for an ensemble that streams. pids: of the server, if it is here.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Target:
     stream: bool
     model: str = "ensemble"
     unary_model: str = "ensemble_unary"
-    pid: int | None = None
+    pids: tuple[int, ...] = ()
     is_baseline: bool = False
 
     async def open(self) -> Driver:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 import urllib.request
@@ -12,6 +11,7 @@ from typing import Any
 from benchmarks.bench.record import BenchError, Record, Request
 
 END = b"[DONE]"
+Event = tuple[float, int]  # when it came, and the characters of its text
 
 
 def first_model(address: str) -> str:
@@ -28,7 +28,7 @@ class OpenAiDriver:
     """POST /v1/completions; many connections, kept open.
 
     An event does not say how many tokens it has: a server that lags puts several into one. Only the usage at
-    the end counts them, so the tokens after the first event are shared out among the others.
+    the end counts them, so the tokens after the first event are shared out among the others by their texts.
     """
 
     def __init__(self, address: str, model: str, stream: bool) -> None:
@@ -52,22 +52,22 @@ class OpenAiDriver:
             if answer.status != 200:
                 raise BenchError((await answer.text())[:300])
             if "stream" in fields:
-                moments, usage = await _read_events(answer.content)
+                events, usage = await _read_events(answer.content)
             else:
                 content = await answer.read()
-                moments, usage = [time.monotonic()], _usage(json.loads(content))
-        record.ended = moments[-1]
+                events, usage = [(time.monotonic(), 0)], _usage(json.loads(content))
+        record.ended = events[-1][0]
         record.input_tokens = usage["prompt_tokens"]
-        record.arrivals += shared_out(moments, usage["completion_tokens"])
+        record.arrivals += shared_out(events, usage["completion_tokens"])
 
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
 
 
-async def _read_events(lines: Any) -> tuple[list[float], dict[str, int]]:
-    """Return when each event with text came, and the usage. Raise BenchError for a torn stream."""
-    moments: list[float] = []
+async def _read_events(lines: Any) -> tuple[list[Event], dict[str, int]]:
+    """Return the events that have tokens, and the usage. Raise BenchError for a torn stream."""
+    events: list[Event] = []
     usage, ended = None, False
     async for line in lines:
         if not line.startswith(b"data:"):
@@ -79,13 +79,14 @@ async def _read_events(lines: Any) -> tuple[list[float], dict[str, int]]:
         content = json.loads(event)
         if content.get("error"):
             raise BenchError(json.dumps(content["error"])[:300])
-        if content["choices"]:
-            moments.append(now)
+        for choice in content["choices"]:
+            if choice["text"] or not choice.get("finish_reason") or not events:  # some say the end apart
+                events.append((now, len(choice["text"])))
         if content.get("usage"):
             usage = _usage(content)
-    if not ended or not moments or usage is None:
+    if not ended or not events or usage is None:
         raise BenchError("the stream ended without its usage or its [DONE]")
-    return moments, usage
+    return events, usage
 
 
 def _usage(content: dict[str, Any]) -> dict[str, int]:
@@ -95,12 +96,20 @@ def _usage(content: dict[str, Any]) -> dict[str, int]:
         raise BenchError(f"no usage in {json.dumps(content)[:200]}") from error
 
 
-def shared_out(moments: list[float], tokens: int) -> list[tuple[float, int]]:
-    """Return arrivals: one token at the first moment, the others as evenly as whole numbers can be."""
-    moments = moments[:tokens]  # some servers end with an event that has no token
-    if len(moments) < 2:
-        return [(moment, tokens) for moment in moments]
-    others = len(moments) - 1
-    bounds = [1 + (tokens - 1) * i // others for i in range(others + 1)]
-    counts = [1, *(after - before for before, after in itertools.pairwise(bounds))]
-    return list(zip(moments, counts))
+def shared_out(events: list[Event], tokens: int) -> list[tuple[float, int]]:
+    """Return arrivals: one token with the first event, the others by the lengths of the texts.
+
+    At least one each where there are enough: a server that puts one into each event is seen exactly.
+    """
+    events = events[: max(1, tokens)]
+    if len(events) < 2:
+        return [(moment, tokens) for moment, _ in events]
+    arrivals, given, passed = [(events[0][0], 1)], 1, 0
+    left, length = len(events) - 1, sum(characters for _, characters in events[1:])
+    for moment, characters in events[1:]:
+        left, passed = left - 1, passed + characters
+        due = 1 + round((tokens - 1) * passed / length) if length else tokens - left
+        now = max(given + 1, min(due, tokens - left))
+        arrivals.append((moment, now - given))
+        given = now
+    return arrivals

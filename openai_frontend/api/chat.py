@@ -17,12 +17,29 @@ NO_FORMAT = "only text is served; ask for the format in a message and check the 
 NO_SOUND = "only text is served; leave it out"
 NO_HINT = "it has no effect here; leave it out"
 MOST_LIKELY = 20
+# What every template needs. The contract checks it, so that one message says what is wrong, asked either way.
+PART = {
+    "type": "object",
+    "required": ["type", "text"],
+    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+    "additionalProperties": False,
+}
+MESSAGE = {
+    "type": "object",
+    "required": ["role", "content"],
+    "properties": {
+        "role": {"type": "string"},
+        "content": {"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": PART}]},
+        "name": {"type": ["string", "null"]},
+    },
+}
+Messages = Annotated[list[dict[str, Any]], Field(json_schema_extra={"minItems": 1, "items": MESSAGE})]
 
 
 class ChatBody(SamplingBody):
     """A conversation, and how it goes on."""
 
-    messages: list[dict[str, Any]] = Field(
+    messages: Messages = Field(
         description="The conversation. What roles and keys there are is the chat template's decision."
     )
     max_completion_tokens: Annotated[Any, Number("max_tokens", low=1)] = None

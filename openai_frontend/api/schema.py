@@ -16,7 +16,14 @@ from openai_frontend.api.reading import Body
 PLACE = "#/components/schemas/{model}"
 OF_A_BODY = (400, 413, 415)
 OF_A_GENERATION = (404, 429, 500, 503, 504)
-EVENTS = {"text/event-stream": {"schema": {"type": "string", "description": "With stream: true."}}}
+# Before OpenAPI 3.2, which has itemSchema for it, the schema of events describes each of them.
+EVENT = {
+    "type": "object",
+    "description": "With stream: true. The data is a chunk as JSON, or an error, or at the end [DONE].",
+    "required": ["data"],
+    "properties": {"data": {"type": "string"}},
+}
+EVENTS = {"text/event-stream": {"schema": EVENT}}
 
 
 def described(

@@ -17,7 +17,7 @@ from llm_ensemble.errors import RequestError
 from llm_ensemble.preprocessing.prompt_text import prompt_text, special_tokens
 from llm_ensemble.preprocessing.special_tokens import PromptTokenizer
 from openai_frontend.api.answers import DetokenizeAnswer, TokenizeAnswer
-from openai_frontend.api.chat import as_served
+from openai_frontend.api.chat import Messages, as_served
 from openai_frontend.api.field_types import Switch
 from openai_frontend.api.reading import Body, read_body
 from openai_frontend.api.schema import described
@@ -32,7 +32,7 @@ class TokenizeBody(Body):
 
     model: str | None = None
     prompt: str | None = None
-    messages: list[dict[str, Any]] | None = None
+    messages: Messages | None = None
     add_special_tokens: Annotated[Any, Switch()] = None
     add_generation_prompt: Annotated[Any, Switch()] = None
     continue_final_message: Annotated[Any, Switch()] = None

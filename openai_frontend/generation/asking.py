@@ -11,6 +11,7 @@ from typing import Any
 from llm_ensemble_client import AsyncClient, Response
 
 ALL_THAT_FITS = -1  # max_tokens
+SILENT_SECONDS = 1.0  # for prompts that are refused with another one: some milliseconds
 Arrived = tuple[int, Response]  # the number of a prompt, and a response to it
 
 
@@ -53,6 +54,7 @@ class Arrivals:
         self._places = asyncio.Semaphore(at_once)
         self._waiting: list[Arrived] = []
         self._heard: set[int] = set()
+        self._silent: set[int] = set()  # asked, and no response yet
         self._error: Exception | None = None
         self._has_left = False
         self._change = asyncio.Event()
@@ -95,9 +97,20 @@ class Arrivals:
         self._change.set()
 
     async def close(self) -> None:
-        """Abort what has not ended."""
+        """Abort what has not ended.
+
+        After an error, other prompts are mostly refused by the same one at the same time. A call that is
+        cancelled between its error and its end leaves a reference in tritonserver 2.51.0, which then does not
+        stop: so those that are silent have time to say so.
+        """
+        silent = [self._readers[number] for number in self._silent] if self._error else []
         for reader in self._readers:
-            reader.cancel()
+            if reader not in silent:
+                reader.cancel()
+        if silent:
+            await asyncio.wait(silent, timeout=SILENT_SECONDS)
+            for reader in silent:
+                reader.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)
 
     async def _read(self, number: int) -> None:
@@ -122,11 +135,16 @@ class Arrivals:
             request_id=f"{self._request_id}-{number}" if several else self._request_id,
             headers=self._headers,
         )
-        async with responses:
-            async for response in responses:
-                self._waiting.append((number, response))
-                self._heard.add(number)
-                self._change.set()
+        self._silent.add(number)
+        try:
+            async with responses:
+                async for response in responses:
+                    self._waiting.append((number, response))
+                    self._heard.add(number)
+                    self._silent.discard(number)
+                    self._change.set()
+        finally:
+            self._silent.discard(number)
 
 
 class ClientLeft(Exception):

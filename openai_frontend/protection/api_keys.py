@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from openai_frontend.protection.refusal import error_body, refuse
+from openai_frontend.protection.refusal import error_body, refuse_unread
 
 OPEN_PATH = "/health"  # an orchestrator asks it, which has no key
 # A browser that opens the page asks its user for the password of Basic.
@@ -44,9 +44,9 @@ class ApiKeys:
             return
         given = sent_key(scope)
         if given is None:
-            await refuse(send, 401, NO_KEY, CHALLENGES)
+            await refuse_unread(scope, receive, send, 401, NO_KEY, CHALLENGES)
         elif not self._is_known(given):
-            await refuse(send, 401, WRONG_KEY, CHALLENGES)
+            await refuse_unread(scope, receive, send, 401, WRONG_KEY, CHALLENGES)
         else:
             await self._app(scope, receive, send)
 

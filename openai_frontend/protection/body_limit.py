@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from openai_frontend.protection.refusal import error_body, refuse
+from openai_frontend.protection.refusal import error_body, refuse_unread
 
 
 class BodyLimit:
@@ -26,14 +26,14 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         if announced_length(scope) > self._most:
-            await refuse(send, 413, self._too_long)
+            await refuse_unread(scope, receive, send, 413, self._too_long)
             return
         body = bytearray()
         message = await receive()
         while message["type"] == "http.request":
             body += message.get("body", b"")
             if len(body) > self._most:
-                await refuse(send, 413, self._too_long)
+                await refuse_unread(scope, receive, send, 413, self._too_long)
                 return
             if not message.get("more_body", False):
                 await self._app(scope, _then(bytes(body), receive), send)

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openai_frontend.errors import SERVER
 from openai_frontend.protection.api_keys import OPEN_PATH
-from openai_frontend.protection.refusal import error_body, refuse
+from openai_frontend.protection.refusal import error_body, refuse_unread
 
 BEYOND = "is_beyond_max_connections"  # in a scope's state: set by the protocol (slow_clients.py)
 TOO_MANY = error_body(
@@ -25,6 +25,6 @@ class Connections:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what is not marked."""
         if scope["type"] == "http" and BEYOND in scope.get("state", ()) and scope["path"] != OPEN_PATH:
-            await refuse(send, 503, TOO_MANY, HEADERS)
+            await refuse_unread(scope, receive, send, 503, TOO_MANY, HEADERS)
             return
         await self._app(scope, receive, send)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http import HTTPStatus
 
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from openai_frontend.errors import INVALID, ApiError
 
@@ -20,9 +20,29 @@ def error_body(status: int, message: str, code: str | None = None, kind: str = I
 
 async def refuse(send: Send, status: int, body: bytes, headers: Headers = ()) -> None:
     """Send a response of JSON and no more."""
+    await _send(send, status, body, headers, has_more=False)
+
+
+async def refuse_unread(
+    scope: Scope, receive: Receive, send: Send, status: int, body: bytes, headers: Headers = ()
+) -> None:
+    """Send a response of JSON to a request whose body may be on its way; end it when all of that has come.
+
+    A connection that is closed before, as one without keep-alive is at a response's end, is reset by the
+    kernel, and a client that sends first and reads then never sees the response.
+    """
+    is_asked_for = any(name == b"expect" for name, _ in scope["headers"])  # the client waits, and sends none
+    await _send(send, status, body, headers, has_more=not is_asked_for)
+    if not is_asked_for:
+        while (await receive()).get("more_body", False):
+            pass
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _send(send: Send, status: int, body: bytes, headers: Headers, *, has_more: bool) -> None:
     start = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]
     await send({"type": "http.response.start", "status": status, "headers": start})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": has_more})
 
 
 def raw_response(status: int, body: bytes) -> bytes:

@@ -4,7 +4,6 @@
 import contextlib
 import http.client
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -48,7 +47,7 @@ class Answer:
     @property
     def events(self):
         """The events of a stream as JSON, [DONE] as None."""
-        lines = [line for line in self.body.decode().split("\n") if line.startswith("data: ")]
+        lines = [line for line in self.body.decode().split("\n\n") if line.startswith("data: ")]
         return [None if line == "data: [DONE]" else json.loads(line[6:]) for line in lines]
 
 
@@ -59,6 +58,7 @@ class Frontend:
     port: int
     tapped: object
     process: object
+    log: object
     clients: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
@@ -92,31 +92,42 @@ class Frontend:
     def complete(self, **fields):
         return self.send("/v1/completions", {"model": MODEL, "prompt": PROMPT, **fields})
 
-    def begin(self, path, body, **headers):
+    def begin(self, path, body):
         """Send a request and read nothing; return its connection, which closing leaves."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        headers = {"content-type": "application/json", **headers}
-        connection.request("POST", path, json.dumps({"model": MODEL, **body}), headers)
+        content = {"content-type": "application/json"}
+        connection.request("POST", path, json.dumps({"model": MODEL, **body}), content)
         return connection
 
 
 @contextlib.contextmanager
 def frontend_of(engine_dir, folder, **environ):
     """Start a tapped server and a frontend for it."""
-    with tapped_server(engine_dir, folder, **environ) as tapped:
-        port = free_ports().http
-        command = [sys.executable, "-m", "openai_frontend", "--engine-dir", str(engine_dir)]
-        command += ["--grpc", f"127.0.0.1:{tapped.server.ports.grpc}", "--port", str(port)]
-        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1"})
-        frontend = Frontend(port, tapped, process)
-        try:
-            wait_for(lambda: listens(frontend))
-            with frontend.clients:
-                yield frontend
-        finally:
-            process.terminate()
-            status = process.wait(30)
-        assert status in (0, -signal.SIGTERM)
+    with (
+        tapped_server(engine_dir, folder, **environ) as tapped,
+        frontend_beside(tapped, engine_dir, folder) as frontend,
+    ):
+        yield frontend
+
+
+@contextlib.contextmanager
+def frontend_beside(tapped, engine_dir, folder):
+    """Start a frontend for a server, which is all that must be known of it unless tests ask for its state."""
+    port = free_ports(openai=True).openai
+    command = [sys.executable, "-m", "openai_frontend", "--engine-dir", str(engine_dir)]
+    command += ["--grpc", tapped.server.ports.grpc_netloc, "--port", str(port)]
+    log = folder / "frontend.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file)
+    frontend = Frontend(port, tapped, process, log)
+    try:
+        wait_for(lambda: listens(frontend))
+        with frontend.clients:
+            yield frontend
+    finally:
+        process.terminate()
+        status = process.wait(60)
+    assert status in (0, -signal.SIGTERM)
 
 
 def read_answer(answer):

@@ -70,6 +70,16 @@ def test_a_client_that_sends_first_and_reads_then_gets_413_and_may_go_on(small):
         assert connection.getresponse().status == 200
 
 
+@pytest.mark.parametrize("settings", [{"openai_max_body": 10 * MOST}, {"openai_api_keys": ("key",)}])
+def test_a_client_that_sends_first_and_reads_then_is_answered_though_the_connection_ends(settings):
+    with protected(FrontendSettings(**settings)) as server, server.connect() as connection:
+        body = b"a" * 60 * MOST  # more than the kernel keeps
+        connection.sendall(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        status, answer = read_raw(connection)
+        assert status == (413 if "openai_max_body" in settings else 401)
+        error_of(answer)
+
+
 def test_a_longer_body_in_chunks_is_refused_once_that_much_has_come(small):
     asked = len(small.api.asked)
     with small.connect() as connection:

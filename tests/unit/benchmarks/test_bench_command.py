@@ -23,6 +23,27 @@ def test_the_baseline_comes_first_and_every_mode_after_it():
     assert [(target.address, target.stream) for target in asked] == [("other:8001", True), ("host:1", True)]
 
 
+@pytest.mark.parametrize(
+    ("words", "kinds", "addresses"),
+    [
+        (("--baseline", "http://other:1"), ["http", "grpc"], ["other:1", "host:1"]),
+        (("--baseline", "grpc", "--serve", "e"), ["grpc", "grpc"], ["host:2", "host:1"]),
+    ],
+)
+def test_a_baseline_may_speak_another_protocol_or_be_the_same_server(words, kinds, addresses):
+    given = parse("--server-pid", "3,4", *words) if "--serve" not in words else parse(*words)
+    given.protocol = "grpc"
+    asked = targets(given, "host:1", (3, 4), "host:2")
+    assert [(target.kind, target.address) for target in asked] == [*zip(kinds, addresses)]
+    assert asked[1].pids == (3, 4)
+    assert asked[0].pids == ((3, 4) if "--serve" in words else ())
+    assert [target.is_baseline for target in asked] == [True, False]
+
+
+def test_several_processes_are_one_server():
+    assert parse("--server-pid", "3,4", "--baseline-pid", "5").server_pid == (3, 4)
+
+
 def test_loads_are_numbers_at_a_time_or_a_second():
     assert loads(parse("--concurrency", "1,8")) == [Load(concurrency=1), Load(concurrency=8)]
     assert loads(parse("--rate", "0.5,4")) == [Load(rate=0.5), Load(rate=4.0)]
@@ -41,7 +62,11 @@ def test_loads_are_numbers_at_a_time_or_a_second():
         (("--url", "http://here:8000", "--protocol", "grpc"), "leave --protocol out"),
         (("--url", "https://here"), "neither TLS"),
         (("--url", "ftp://here"), "must be like"),
-        (("--baseline", "http://here:8000"), "must be grpc"),
+        (("--url", "openai://here:9", "--protocol", "grpc"), "leave --protocol out"),
+        (("--url", "openai://https://here"), "neither TLS"),
+        (("--http-url", "grpc://here:8001"), "must be http"),
+        (("--baseline", "grpc"), "of a server that --serve starts"),
+        (("--serve", "e", "--baseline", "grpc", "--baseline-pid", "3"), "is for a --baseline that is"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(words, problem, capsys):
@@ -60,6 +85,8 @@ def test_what_cannot_be_measured_is_said_in_one_line(words, problem, capsys):
         (("--url", "here:9", "--protocol", "http"), ("http", "here:9")),
         (("--url", "http://here"), ("http", "here:8000")),
         (("--url", "grpc://here/"), ("grpc", "here:8001")),
+        (("--url", "openai://here:9"), ("openai", "here:9")),
+        (("--url", "here:9", "--protocol", "openai"), ("openai", "here:9")),
     ],
 )
 def test_an_address_is_taken_with_its_protocol_and_without(words, asked):

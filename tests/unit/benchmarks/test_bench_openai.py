@@ -62,15 +62,18 @@ def test_the_first_model_of_a_server_is_asked_for(address):
 
 
 @pytest.mark.parametrize(
-    ("events", "tokens", "counts"),
+    ("lengths", "tokens", "counts"),
     [
-        (1, 9, [9]),
-        (3, 3, [1, 1, 1]),
-        (4, 9, [1, 2, 3, 3]),
-        (3, 2, [1, 1]),  # the last had none
-        (2, 0, []),
+        ([5], 9, [9]),
+        ([5, 1, 9], 3, [1, 1, 1]),
+        ([4, 8, 16, 8], 9, [1, 2, 4, 2]),
+        ([4, 100, 1, 1], 5, [1, 2, 1, 1]),  # at least one each
+        ([0, 0, 0], 5, [1, 3, 1]),  # without any text
+        ([3, 3, 0], 2, [1, 1]),  # the last had none
+        ([3, 3], 0, []),
     ],
 )
-def test_tokens_are_shared_out_among_events(events, tokens, counts):
-    moments = [float(i) for i in range(events)]
-    assert shared_out(moments, tokens) == list(zip(moments, counts))
+def test_tokens_are_shared_out_among_events_by_their_texts(lengths, tokens, counts):
+    events = [(float(i), length) for i, length in enumerate(lengths)]
+    assert [count for _, count in shared_out(events, tokens) if count] == counts
+    assert sum(counts) == tokens
