@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the frontend by itself: python -m openai_frontend ENGINE_DIR GRPC_URL PORT."""
+"""Run the frontend by itself:
+
+python -m openai_frontend --engine-dir engines/demo --grpc 127.0.0.1:8001 --port 9000
+"""
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import uvicorn
@@ -17,10 +20,14 @@ LONGEST = 2**31 / 1000  # seconds; a request's own deadline ends it
 
 def main() -> None:
     """Run it until a signal comes."""
-    engine_dir, url, port = sys.argv[1:]
-    client = AsyncClient(url, timeout=LONGEST, retries=False)
-    app = create_app(ServedModel.read(Path(engine_dir)), client)
-    uvicorn.run(app, port=int(port), http="httptools", loop="uvloop", access_log=False, log_level="warning")
+    parser = argparse.ArgumentParser(description="Serve OpenAI's API for a tritonserver.")
+    parser.add_argument("--engine-dir", type=Path, required=True)
+    parser.add_argument("--grpc", required=True)
+    parser.add_argument("--port", type=int, default=9000)
+    given = parser.parse_args()
+    client = AsyncClient(f"grpc://{given.grpc}", timeout=LONGEST, retries=False)
+    app = create_app(ServedModel.read(given.engine_dir), client)
+    uvicorn.run(app, port=given.port, http="httptools", loop="uvloop", access_log=False, log_level="warning")
 
 
 if __name__ == "__main__":

@@ -105,8 +105,8 @@ def frontend_of(engine_dir, folder, **environ):
     """Start a tapped server and a frontend for it."""
     with tapped_server(engine_dir, folder, **environ) as tapped:
         port = free_ports().http
-        command = [sys.executable, "-m", "openai_frontend", str(engine_dir)]
-        command += [f"grpc://127.0.0.1:{tapped.server.ports.grpc}", str(port)]
+        command = [sys.executable, "-m", "openai_frontend", "--engine-dir", str(engine_dir)]
+        command += ["--grpc", f"127.0.0.1:{tapped.server.ports.grpc}", "--port", str(port)]
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1"})
         frontend = Frontend(port, tapped, process)
         try:
