@@ -28,7 +28,15 @@ async function raised(model, asked) {
   }
 }
 
+async function history(model) {
+  const messages = [{ role: "user", content }];
+  const first = await generateText({ model, messages, ...options });
+  messages.push(...first.response.messages, { role: "user", content: [{ type: "text", text: "Where?" }] });
+  return (await generateText({ model, messages, ...options })).text;
+}
+
 const told = {
+  history: await history(provider.chatModel(model)),
   chat: await ways(provider.chatModel(model), content),
   text: await ways(provider.completionModel(model), prompt),
   refused: await raised(provider.chatModel(model), { temperature: -1 }),

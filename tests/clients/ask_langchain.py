@@ -38,6 +38,7 @@ def main():
     answer = chat.invoke([("user", CONTENT)])
     chunks = [*chat.stream(CONTENT, stream_usage=True)]
     conversation = [("system", "Be brief."), ("user", CONTENT), ("ai", "Click."), ("user", "Where?")]
+    history = [("user", CONTENT), answer, ("user", "Where?")]
     scored = chat.bind(logprobs=True).invoke(CONTENT).response_metadata["logprobs"]["content"]
     told = {
         "chat": [
@@ -52,6 +53,7 @@ def main():
         ],
         "finish": answer.response_metadata["finish_reason"],
         "conversation": chat.invoke(conversation).text,
+        "history": chat.invoke(history).text,
         "scored": "".join(token["token"] for token in scored),
         "text": [llm.invoke(PROMPT), "".join(llm.stream(PROMPT)), *llm.batch([PROMPT] * 2)],
         "text async": asyncio.run(texts(llm)),

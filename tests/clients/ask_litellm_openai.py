@@ -46,8 +46,11 @@ def raised(**asked):
 def main():
     answer = litellm.completion(**CHAT)
     chunks = [*litellm.completion(**CHAT, **USAGE)]
+    message = answer.choices[0].message.model_dump()  # with keys of its own
+    history = [*CHAT["messages"], message, {"role": "user", "content": "Where?"}]
     told = {
         "chat": [answer.choices[0].message.content, joined(chunks)],
+        "history": litellm.completion(**{**CHAT, "messages": history}).choices[0].message.content,
         "chat async": asyncio.run(chats()),
         "usage": [answer.usage.completion_tokens, chunks[-1].usage.completion_tokens],
         "text": [

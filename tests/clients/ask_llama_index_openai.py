@@ -11,6 +11,7 @@ from llama_index.llms.openai_like import OpenAILike
 URL, MODEL, PROMPT, CONTENT = sys.argv[1:]
 OPTIONS = {"api_base": URL, "api_key": "none", "model": MODEL, "temperature": 0, "max_tokens": 12}
 MESSAGES = [ChatMessage(role="user", content=CONTENT)]
+NEXT = ChatMessage(role="user", content="Where?")
 
 
 def joined(pieces):
@@ -36,6 +37,7 @@ def main():
             joined(chat.stream_chat(MESSAGES)),
             chat.complete(CONTENT).text,
         ],
+        "history": chat.chat([*MESSAGES, chat.chat(MESSAGES).message, NEXT]).message.content,
         "chat async": asyncio.run(chats(chat)),
         "text": [llm.complete(PROMPT).text, joined(llm.stream_complete(PROMPT))],
         "text async": asyncio.run(texts(llm)),

@@ -9,6 +9,7 @@ import openai
 
 URL, MODEL, PROMPT, CONTENT = sys.argv[1:]
 MESSAGES = [{"role": "user", "content": CONTENT}]
+NEXT = {"role": "user", "content": "Where?"}
 ASKED = {"model": MODEL, "temperature": 0, "max_tokens": 12}
 TEXT = {**ASKED, "prompt": PROMPT}
 CHAT = {**ASKED, "messages": MESSAGES}
@@ -63,6 +64,15 @@ def bodies(client):
         "content": content["choices"][0]["message"]["content"],
         "request id": [raw.headers["x-request-id"], raw.parse()._request_id],
     }
+
+
+def history(client):
+    """Go on with the answer as the client gave it, as an object and as what it holds."""
+    answer = client.chat.completions.create(**CHAT).choices[0].message
+    return [
+        client.chat.completions.create(**ASKED, messages=[*MESSAGES, before, NEXT]).choices[0].message.content
+        for before in (answer, answer.model_dump())
+    ]
 
 
 def forms(client):
@@ -129,6 +139,7 @@ def main():
             "usage": chunks[-1].usage.completion_tokens,
             "helped": helped(client),
             "bodies": bodies(client),
+            "history": history(client),
             "forms": forms(client),
             "errors": errors(client),
             "models": [

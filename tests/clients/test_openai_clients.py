@@ -30,7 +30,7 @@ def chat_tokens(ensemble):
     return ensemble.generate(messages=MESSAGES, max_tokens=TOKENS).num_output_tokens
 
 
-def test_langchain(asked, ensemble, text, chat_text, chat_tokens):
+def test_langchain(asked, ensemble, text, chat_text, second_chat_text, chat_tokens):
     conversation = [
         {"role": "system", "content": "Be brief."},
         *MESSAGES,
@@ -43,6 +43,7 @@ def test_langchain(asked, ensemble, text, chat_text, chat_tokens):
         "usage": [chat_tokens] * 2,
         "finish": "length",
         "conversation": ensemble.generate(messages=conversation, max_tokens=TOKENS).text,
+        "history": second_chat_text,
         "scored": chat_text,
         "text": [text] * 4,
         "text async": [text] * 2,
@@ -50,19 +51,21 @@ def test_langchain(asked, ensemble, text, chat_text, chat_tokens):
     }
 
 
-def test_llama_index_openai_like(asked, text, chat_text):
+def test_llama_index_openai_like(asked, text, chat_text, second_chat_text):
     assert answers("ask_llama_index_openai.py", *asked) == {
         "chat": [chat_text] * 3,
+        "history": second_chat_text,
         "chat async": [chat_text] * 2,
         "text": [text] * 2,
         "text async": [text] * 2,
     }
 
 
-def test_litellm_openai(asked, text, chat_text, chat_tokens):
+def test_litellm_openai(asked, text, chat_text, second_chat_text, chat_tokens):
     assert answers("ask_litellm_openai.py", *asked) == {
         "chat": [chat_text] * 2,
         "chat async": [chat_text] * 2,
+        "history": second_chat_text,
         "usage": [chat_tokens] * 2,
         "text": [text] * 2,
         "text async": [text] * 2,
@@ -72,7 +75,7 @@ def test_litellm_openai(asked, text, chat_text, chat_tokens):
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="no node (Debian: apt install nodejs npm)")
-def test_vercels_ai_sdk(asked, ensemble, chat_text, chat_tokens):
+def test_vercels_ai_sdk(asked, ensemble, chat_text, second_chat_text, chat_tokens):
     """Its completion model makes one text of the roles and messages, and ends at the user's next turn."""
     if not (NODE_PACKAGES / "node_modules").exists():
         pytest.skip("no npm when the packages were installed: apt install npm, rm -r .venv-clients-openai")
@@ -81,6 +84,7 @@ def test_vercels_ai_sdk(asked, ensemble, chat_text, chat_tokens):
     told = json.loads(output(command, cwd=NODE_PACKAGES, input=script))
     text = ensemble.generate(f"user:\n{PROMPT}\n\nassistant:\n", max_tokens=TOKENS, stop_words=["\nuser:"])
     assert told["chat"] == {"texts": [chat_text] * 2, "tokens": [chat_tokens] * 2, "reasons": ["length"] * 2}
+    assert told["history"] == second_chat_text
     assert told["text"] == {
         "texts": [text.text] * 2,
         "tokens": [text.num_output_tokens] * 2,
@@ -118,12 +122,6 @@ class TestLlm:
         (logged,) = json.loads(llm("logs", "--json"))
         assert (logged["response"], logged["output_tokens"]) == (chat_text, chat_tokens)
 
-    def test_chat(self, llm, ensemble, chat_text):
+    def test_chat(self, llm, chat_text, second_chat_text):
         told = llm("chat", "-m", "ours", input=f"{CONTENT}\nWhere?\nexit\n")
-        messages = [
-            *MESSAGES,
-            {"role": "assistant", "content": chat_text},
-            {"role": "user", "content": "Where?"},
-        ]
-        second = ensemble.generate(messages=messages, max_tokens=TOKENS).text
-        assert told.endswith(f"> {chat_text}\n> {second}\n> ")
+        assert told.endswith(f"> {chat_text}\n> {second_chat_text}\n> ")

@@ -29,7 +29,7 @@ EACH_VERSION = pytest.mark.parametrize("environment", [CLIENTS, OPENAI_CLIENTS],
 
 
 @EACH_VERSION
-def test_openais_client(environment, url, ensemble, text, chat_text):
+def test_openais_client(environment, url, ensemble, text, chat_text, second_chat_text):
     told = answers("ask_openai.py", url, MODEL, PROMPT, CONTENT, of=environment)
     count = ensemble.generate(PROMPT, max_tokens=TOKENS).num_output_tokens
     chat = ensemble.generate(messages=MESSAGES, max_tokens=TOKENS)
@@ -52,6 +52,7 @@ def test_openais_client(environment, url, ensemble, text, chat_text):
             "content": chat_text,
             "request id": ["mine", "mine"],
         },
+        "history": [second_chat_text] * 2,
         "forms": {
             "echo": PROMPT + text,
             "scored": text,

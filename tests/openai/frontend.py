@@ -92,11 +92,11 @@ class Frontend:
     def complete(self, **fields):
         return self.send("/v1/completions", {"model": MODEL, "prompt": PROMPT, **fields})
 
-    def begin(self, path, body):
+    def begin(self, path, body, headers=None):
         """Send a request and read nothing; return its connection, which closing leaves."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        content = {"content-type": "application/json"}
-        connection.request("POST", path, json.dumps({"model": MODEL, **body}), content)
+        headers = {"content-type": "application/json", **(headers or {})}
+        connection.request("POST", path, json.dumps({"model": MODEL, **body}), headers)
         return connection
 
 
