@@ -52,7 +52,7 @@ class Reader(threading.Thread):
                 return
             name = f"ours-{time.time_ns()}-{number}"
             sent, started = time.time_ns(), time.perf_counter()
-            connection = self._frontend.begin(self._path, self._body, {"x-request-id": name})
+            connection = self._frontend.begin(self._path, self._body, **{"x-request-id": name})
             answer = connection.getresponse()
             answer.read1()
             self.seen[name] = sent, (time.perf_counter() - started) * 1000

@@ -81,7 +81,7 @@ def test_log_probs_are_the_model_s_own_whatever_the_temperature(engine):
     assert sampled.log_probs == pytest.approx(greedy.log_probs, abs=1e-4)
 
 
-@pytest.mark.parametrize("sampling", [{}, {"greedy": False, "temperature": 5.0, "seed": 5}])
+@pytest.mark.parametrize("sampling", [{}, {"greedy": False, "temperature": 2.0, "seed": 5}])
 def test_the_most_probable_tokens_come_with_each_whether_it_is_one_of_them_or_not(engine, sampling):
     alone = by_sequence(Submitted(engine, 1, max_tokens=30, log_probs=True, **sampling))[0]
     received = Submitted(engine, 2, max_tokens=30, log_probs=True, top_log_probs=3, **sampling).rest()
