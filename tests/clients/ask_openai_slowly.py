@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenAI's client where a server is slow or full.
+"""OpenAI's client where a server is slow or full, or asks for a key.
 
 Says in lines what it does, and waits for a line before it goes on.
 """
@@ -94,7 +94,17 @@ def time_out():
             say(type(error).__name__)
 
 
+def keys():
+    """Ask with the right key, and with another."""
+    for key in ("right", "wrong"):
+        with openai.OpenAI(**{**OPTIONS, "api_key": key}) as client:
+            try:
+                say(client.models.retrieve(MODEL).id)
+            except openai.AuthenticationError as error:
+                say(f"{type(error).__name__} {error.status_code} {error.code}")
+
+
 say("ready")
 wait()
-{does.__name__: does for does in (full, full_at_once, leave, leave_helper, cancel, time_out)}[TOLD]()
+{does.__name__: does for does in (full, full_at_once, leave, leave_helper, cancel, time_out, keys)}[TOLD]()
 wait()

@@ -2,15 +2,19 @@
 """OpenAI's client, versions 2 and 3, unmodified: make clients-test; see docs/clients.md."""
 
 import contextlib
+import os
 import subprocess
+import sys
 
 import pytest
 from openai.types.shared import ErrorObject
 
+from serving.tritonserver import ROOT, free_ports
 from tests.clients.conftest import TOKENS
 from tests.clients.running import CLIENTS, HERE, OPENAI_CLIENTS, answers
-from tests.openai.frontend import MESSAGES, MODEL, PROMPT
+from tests.openai.frontend import MESSAGES, MODEL, PROMPT, Frontend
 from tests.server.conftest import FREE_STEPS
+from tests.waiting import wait_for
 
 CONTENT = MESSAGES[0]["content"]
 INVALID = "invalid_request_error"
@@ -104,10 +108,10 @@ class Told:
 
 
 @contextlib.contextmanager
-def client_of(environment, slow, does):
+def client_of(environment, frontend, does):
     """A client that is ready to do something."""
     script = HERE / "ask_openai_slowly.py"
-    command = [environment / "bin/python", script, f"{slow.url}/v1", MODEL, PROMPT, does]
+    command = [environment / "bin/python", script, f"{frontend.url}/v1", MODEL, PROMPT, does]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1) as process:
         try:
@@ -169,3 +173,37 @@ def test_a_clients_own_timeout_frees_the_engine(environment, slow):
         client.go_on()
         assert client.next() == "APITimeoutError"
         slow.tapped.wait_freed(FREE_STEPS)
+
+
+@pytest.fixture(scope="module")
+def keyed(frontend):
+    """Another frontend of the same server, which asks for a key."""
+    pytest.importorskip("openai_frontend.protection", reason="no API keys yet")
+    port = free_ports().http
+    command = [sys.executable, "-m", "openai_frontend", "--engine-dir", str(frontend.tapped.engine_dir)]
+    command += ["--grpc", f"127.0.0.1:{frontend.tapped.server.ports.grpc}", "--port", str(port)]
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OPENAI_API_KEYS": "right"}) as process:
+        keyed = Frontend(port, frontend.tapped, process)
+        try:
+            wait_for(lambda: is_healthy(keyed))
+            yield keyed
+        finally:
+            process.terminate()
+
+
+def is_healthy(frontend):
+    with contextlib.suppress(OSError):
+        return frontend.send("/health").status == 200
+    return False
+
+
+@EACH_VERSION
+def test_a_wrong_key_has_its_exception(environment, keyed):
+    with client_of(environment, keyed, "keys") as client:
+        client.go_on()
+        assert client.next() == MODEL
+        assert client.next() == "AuthenticationError 401 invalid_api_key"
+
+
+def test_without_a_key_the_error_has_openais_type(keyed):
+    ErrorObject.model_validate(keyed.send("/v1/models").error, strict=True)
