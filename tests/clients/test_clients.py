@@ -12,27 +12,11 @@ from pathlib import Path
 import pytest
 
 from llm_ensemble.preprocessing.preprocessor import load_tokenizer
-from serving.tritonserver import ROOT
 from tests.asking import generate
+from tests.clients.running import PROMPT, answers, run
 
-HERE = ROOT / "tests/clients"
-PYTHON = ROOT / ".venv-clients/bin/python"
 NVIDIA_CLIENT = os.environ.get("NVIDIA_CLIENT", "")
-PROMPT = "The server"
-SECONDS = 60
-
-
-def run(script, *arguments):
-    done = subprocess.run(
-        [PYTHON, script, *map(str, arguments)], capture_output=True, text=True, timeout=SECONDS, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def answers(script, *arguments):
-    """Return the last line that a script prints, parsed: libraries print before it."""
-    return json.loads(run(HERE / script, *arguments).splitlines()[-1])
+NVIDIA_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +72,9 @@ class TestNvidia:
     def ask(self, grpc):
         def ask(*options, prompt=PROMPT):
             try:
-                return run(Path(NVIDIA_CLIENT), "-u", grpc, "-o", 8, "-p", prompt, *options)
+                return run(
+                    Path(NVIDIA_CLIENT), "-u", grpc, "-o", 8, "-p", prompt, *options, seconds=NVIDIA_SECONDS
+                )
             except subprocess.TimeoutExpired as late:
                 if not late.stdout:
                     raise
