@@ -48,7 +48,8 @@ def describe(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
-            schema["components"] = {"schemas": _definitions()}
+            own = schema.get("components", {}).get("schemas", {})  # of routes that FastAPI describes itself
+            schema["components"] = {"schemas": {**own, **_definitions()}}
             for path in schema["paths"].values():
                 for route in path.values():
                     route["responses"].pop("422", None)  # FastAPI's own, which no route here answers

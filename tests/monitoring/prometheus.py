@@ -30,12 +30,16 @@ def find(program):
     return found
 
 
+NO_FRONTEND = "127.0.0.1:9"  # tritonserver alone is watched
+
+
 def configuration(folder, metrics_port):
     """Write the committed prometheus.yml with another target, short intervals, and alerts without delay."""
     scraping = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
     scraping["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    (job,) = scraping["scrape_configs"]
-    job["static_configs"] = [{"targets": [f"127.0.0.1:{metrics_port}"]}]
+    stages, frontend = scraping["scrape_configs"]
+    stages["static_configs"] = [{"targets": [f"127.0.0.1:{metrics_port}"]}]
+    frontend["static_configs"] = [{"targets": [NO_FRONTEND]}]
     rules = yaml.safe_load((MONITORING / "alerts.yml").read_text())
     for rule in rules["groups"][0]["rules"]:
         rule["for"] = "0s"

@@ -111,6 +111,10 @@ def test_every_alert_compares_a_number_that_exists(watched, rule):
         until(lambda: watched.query(compared[1]), lambda: f"nothing: {compared[1]}")
 
 
+def test_a_frontend_that_does_not_answer_is_alerted(watched):
+    until(lambda: "OpenAIFrontendDown" in watched.firing(), watched.firing)
+
+
 def test_refusals_are_alerted_while_the_server_serves(watched):
     others = {"NoReadyServer", "ServerDown", "NoProgress", "Errors"}  # the first seconds may have had one
     until(lambda: watched.firing() & {"Refusals", *others} == {"Refusals"}, watched.firing)

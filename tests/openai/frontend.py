@@ -47,7 +47,7 @@ class Answer:
     @property
     def events(self):
         """The events of a stream as JSON, [DONE] as None."""
-        lines = [line for line in self.body.decode().split("\n\n") if line.startswith("data: ")]
+        lines = [line for line in self.body.decode().split("\n") if line.startswith("data: ")]
         return [None if line == "data: [DONE]" else json.loads(line[6:]) for line in lines]
 
 
@@ -92,11 +92,11 @@ class Frontend:
     def complete(self, **fields):
         return self.send("/v1/completions", {"model": MODEL, "prompt": PROMPT, **fields})
 
-    def begin(self, path, body):
+    def begin(self, path, body, **headers):
         """Send a request and read nothing; return its connection, which closing leaves."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        content = {"content-type": "application/json"}
-        connection.request("POST", path, json.dumps({"model": MODEL, **body}), content)
+        headers = {"content-type": "application/json", **headers}
+        connection.request("POST", path, json.dumps({"model": MODEL, **body}), headers)
         return connection
 
 

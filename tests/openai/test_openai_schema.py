@@ -13,6 +13,7 @@ ROUTES = {
     "/tokenize": {"prompt": PROMPT, "return_token_strs": True},
     "/detokenize": {"tokens": [5, 6]},
     "/version": None,
+    "/status": None,
     "/health": None,
 }
 KINDS = {
