@@ -27,8 +27,6 @@ SETTLED_SECONDS = 60  # one that has lived so long is started again after the fi
 START_SECONDS = 20  # for the ready line to wait for it
 EXIT_SECONDS = 3  # beyond the time that its requests have
 CONNECT_SECONDS = 1
-# Without the engine of gRPC's own threads a response costs it some 40 % less CPU (docs/performance.md).
-FEWER_THREADS = {"GRPC_EXPERIMENTS": "-event_engine_client"}
 CUT = 4  # its exit status when requests had not ended
 
 
@@ -117,7 +115,7 @@ class Frontend:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         self._process = subprocess.Popen(
             [*END_WITH_PARENT, *command],
-            env={**os.environ, **FEWER_THREADS, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path},
             start_new_session=True,  # a Ctrl-C in the terminal is for `serve`
         )
         self._started_at = now
