@@ -160,9 +160,7 @@ def compared(pairs: list[list[Measured]]) -> str:
     cpu = [ours.cpu - theirs.cpu for theirs, ours in pairs]
     own = [ours.own_cpu for _, ours in pairs]
     rates = "; ".join(f"{theirs.rate:.0f}, {ours.rate:.0f}" for theirs, ours in pairs)
-    clients = [
-        statistics.median(pair[i].run.client_cpu / pair[i].run.seconds for pair in pairs) for i in (0, 1)
-    ]
+    clients = [statistics.median(pair[i].client for pair in pairs) for i in (0, 1)]
     return (
         f"{over(ratio, '.3f')} of gRPC's tokens/s ({rates}), first tokens + {over(first, '.1f')} ms, "
         f"CPU a token + {over(cpu, '.1f')} us of {over([theirs.cpu for theirs, _ in pairs], '.0f')}, "

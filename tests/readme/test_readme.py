@@ -62,6 +62,20 @@ def elsewhere(text, ports):
     return text
 
 
+def printed_by(words, ports):
+    """Run the Python example that has these words, and return what it prints."""
+    (example,) = [block for block in blocks("python") if words in block]
+    done = subprocess.run(
+        [sys.executable, "-c", elsewhere(example, ports)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
 @pytest.fixture(scope="module")
 def served(demo_output, ports, tmp_path_factory):
     """`make serve`, run as the README says, ended as its reader would: Ctrl-C to the whole group."""
@@ -129,15 +143,7 @@ def test_the_streaming_curl_ends_with_a_finish_reason(served, ports):
 
 
 def test_the_grpc_example_prints_text(served, ports):
-    (example,) = [block for block in blocks("python") if "tritonclient" in block]
-    done = subprocess.run(
-        [sys.executable, "-c", elsewhere(example, ports)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stdout.strip()
+    assert printed_by("tritonclient", ports)
 
 
 def test_the_curl_of_openai_s_api_gives_a_completion(served, ports):
@@ -147,28 +153,11 @@ def test_the_curl_of_openai_s_api_gives_a_completion(served, ports):
 
 
 def test_openai_s_own_client_prints_text(served, ports):
-    (example,) = [block for block in blocks("python") if "from openai import" in block]
-    done = subprocess.run(
-        [sys.executable, "-c", elsewhere(example, ports)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stdout.strip()
+    assert printed_by("from openai import", ports)
 
 
 def test_the_client_s_example_prints_text(served, ports):
-    (example,) = [block for block in blocks("python") if "from llm_ensemble_client import" in block]
-    done = subprocess.run(
-        [sys.executable, "-c", elsewhere(example, ports)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stdout.strip()
+    assert printed_by("from llm_ensemble_client import", ports)
 
 
 def test_the_client_s_command_line_prints_text(served, ports):
