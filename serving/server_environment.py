@@ -84,6 +84,9 @@ def environment(
         prefix = plain_path(binaries.parent, folder / "engine-prefix")
         environ[ENGINE_STAGE_BIN] = str(prefix / binaries.name)
     environ["ENGINE_DIR"] = str(plain_path(engine_dir.resolve(), folder / "engine"))
+    for name, link in (("LORA_DIR", "adapters"), ("DRAFT_ENGINE_DIR", "draft")):
+        if path := environ.get(name):
+            environ[name] = str(plain_path(Path(path).resolve(), folder / link))
     return environ
 
 

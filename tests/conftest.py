@@ -16,6 +16,7 @@ from serving.tritonserver import free_ports, running
 from tests import fakes
 from tests.build_environment import build_engine
 from tests.fake_engine import fake_engine
+from tests.lora import Lora, make_adapters
 from tests.vllm_environment import ENVIRON, build_vllm_engine
 
 # An engine directory of the demo model to test in the place of those that are built here (make gpu-test).
@@ -67,6 +68,7 @@ def pytest_terminal_summary(terminalreporter):
 def with_fake_tensorrt_llm(backends):
     """Stubs import packages beside themselves, not from PYTHONPATH. Only TensorRT-LLM engines import this."""
     (backends / "python/tensorrt_llm").symlink_to(fakes.HERE / "tensorrt_llm")
+    (backends / "python/torch").symlink_to(fakes.BESIDE / "torch")
     return backends
 
 
@@ -114,6 +116,14 @@ def int8_engine(made_once) -> Path:
     if os.environ.get("ONEDNN_MAX_CPU_ISA"):
         pytest.skip(INT8_NEEDS_THE_CPU)
     return made_once("int8", lambda folder: build_engine(folder, "int8"))
+
+
+@pytest.fixture(scope="session")
+def lora(made_once) -> Lora:
+    """LoRA adapters of the demo model, and what transformers with PEFT generates with them."""
+    if folder := os.environ.get("TESTED_LORA"):
+        return Lora(Path(folder))
+    return Lora(made_once("lora", make_adapters))
 
 
 @pytest.fixture(scope="session", autouse=True)

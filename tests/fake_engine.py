@@ -11,15 +11,21 @@ from llm_ensemble.manifest import ENGINE, TOKENIZER, read_manifest, write_manife
 from tests.fakes import write_engine
 
 
-def fake_engine(openvino: Path, folder: Path, *, ranks: int = 1, log_probs: bool = True, **limits) -> Path:
+def fake_engine(
+    openvino: Path, folder: Path, *, ranks: int = 1, log_probs: bool = True, lora_rank: int = 0, **limits
+) -> Path:
     """Write an engine directory of the tensorrt backend to `folder`; return it.
 
     limits: those that differ from the engine directory `openvino`. log_probs: build it with logits.
+    lora_rank: build it with lora_plugin, for adapters of this rank at most.
     """
     manifest = read_manifest(openvino)
     limits = msgspec.structs.replace(manifest.limits, **limits)
     shutil.copytree(openvino / TOKENIZER, folder / TOKENIZER)
     build_config = {**msgspec.to_builtins(limits), "gather_generation_logits": log_probs}
+    if lora_rank:
+        build_config["plugin_config"] = {"lora_plugin": "auto"}
+        build_config["lora_config"] = {"max_lora_rank": lora_rank}
     mapping = {"world_size": ranks, "tp_size": ranks, "pp_size": 1}
     write_engine(folder / ENGINE, (openvino / ENGINE).resolve(), mapping, **build_config)
     kind = {"engine": "tensorrt_llm", "backend": "tensorrt", "tensor_parallel": ranks}
@@ -33,7 +39,9 @@ def fake_checkpoint(openvino: Path, folder: Path, **limits) -> Path:
     fake_engine(openvino, folder, **limits)
     shutil.rmtree(folder / ENGINE)
     (folder / ENGINE).mkdir()
-    (folder / ENGINE / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}))
+    (folder / ENGINE / "config.json").write_text(
+        json.dumps({"architectures": ["LlamaForCausalLM"], "vocab_size": 4096})
+    )
     (folder / ENGINE / "model.safetensors").write_bytes(b"")
     write_manifest(folder, msgspec.structs.replace(read_manifest(folder), backend="pytorch"))
     return folder

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the engine directories that the GPU's tests and table need, of nothing but the demo model.
 
-    $ENGINE_PYTHON -m benchmarks.gpu.engines FOLDER [demo opt-125m qwen3-8b qwen3-8b-tp2]
+    $ENGINE_PYTHON -m benchmarks.gpu.engines FOLDER [demo demo-fp16 opt-125m qwen3-8b qwen3-8b-tp2]
 
 In an environment with torch and transformers. What is there already stays. opt-125m has random weights in
 OPT-125m's shape; qwen3-8b a configuration and a tokenizer alone (dummy/kind.py).
@@ -78,8 +78,8 @@ def make_engine(name: str, folder: Path) -> Path:
     return directory
 
 
-def _make_demo(directory: Path) -> None:
-    _build(DEMO, directory, "--precision", "fp32", "--max-batch-size", "8", "--max-num-tokens", "512")
+def _make_demo(directory: Path, precision: str = "fp32") -> None:
+    _build(DEMO, directory, "--precision", precision, "--max-batch-size", "8", "--max-num-tokens", "512")
 
 
 def _make_opt(directory: Path) -> None:
@@ -142,6 +142,7 @@ def widened(tokenizer: dict, size: object) -> dict:
 
 ENGINES = {
     "demo": _make_demo,
+    "demo-fp16": lambda directory: _make_demo(directory, "fp16"),
     "opt-125m": _make_opt,
     "qwen3-8b": _make_qwen3,
     "qwen3-8b-tp2": lambda directory: _make_qwen3(directory, 2),

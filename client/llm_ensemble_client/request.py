@@ -20,6 +20,7 @@ Fields = dict[str, Any]  # checked values by name, without absent fields; words 
 Message = Mapping[str, Any]  # role, content, and other keys that the chat template reads
 
 NO_KEYWORDS = ("text_input", "messages", "input_ids", "stream")  # of Sampling
+JSON_FIELDS = ("tools", "tool_choice", "logit_bias", "guided_decoding_guide")  # JSON text, or its values
 LIMITS = {"INT32": (-INT32_MAX - 1, INT32_MAX), "UINT64": (0, 2**64 - 1)}
 FP32_MAX = 3.4028234e38
 
@@ -51,10 +52,21 @@ class Sampling(TypedDict, total=False):
     num_return_sequences: int | None
     stop_words: Sequence[str] | None  # the text ends before the first of them; a string is one word
     bad_words: Sequence[str] | None
+    tools: Sequence[Mapping[str, Any]] | str | None  # of messages: as OpenAI's API has them
+    tool_choice: Mapping[str, Any] | str | None  # none, auto, required, or a tool as OpenAI's API names it
+    parallel_tool_calls: bool | None  # default True; False: one call at most, with tool_choice required
+    logit_bias: Mapping[int, float] | str | None  # added to the logits of token ids, -100 to 100
+    embedding_bias_words: Sequence[str] | None  # logit_bias by words, NVIDIA's: added for each token of them
+    embedding_bias_weights: Sequence[float] | None  # one a word
+    guided_decoding_guide_type: str | None  # json, json_schema, regex, ebnf_grammar, choice
+    guided_decoding_guide: Mapping[str, Any] | Sequence[str] | str | None  # a schema or choices, or text
+    lora_name: str | None  # the adapter
+    lora_task_id: int | None  # the adapter whose name is this number; 0 is none
     end_id: int | None  # token id
     pad_id: int | None  # token id
     ignore_eos: bool | None  # default False
     exclude_input_in_output: bool | None  # default True
+    skip_special_tokens: bool | None  # default True: special tokens are not in the text
     return_log_probs: bool | None  # default False
     top_log_probs: int | None  # of how many most probable tokens, 0 to 20; with return_log_probs
     deadline_ms: int | None  # milliseconds; then the text so far is returned, finish_reason "timeout"
@@ -76,36 +88,50 @@ def build_fields(
             )
         if name not in FIELDS:
             raise InvalidRequest(str(refuse_unknown(name)), name)
-    given = {"text_input": prompt, "messages": _as_json(messages), "input_ids": input_ids, **sampling}
+    given = {"text_input": prompt, "messages": _messages(messages), "input_ids": input_ids, **sampling}
     fields = {name: _check(name, value) for name, value in given.items() if value is not None}
     return {name: value for name, value in fields.items() if value != []}
 
 
-def _as_json(messages: Sequence[Message] | None) -> str | None:
+def _messages(messages: Sequence[Message] | None) -> str | None:
     if messages is None:
         return None
     try:
-        return json.dumps([dict(message) for message in messages], ensure_ascii=False)
+        return _as_json("messages", [dict(message) for message in messages])
     except (TypeError, ValueError) as error:
         raise _wrong("messages", f"cannot be written as JSON: {error}") from error
+
+
+def _as_json(name: str, value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise _wrong(name, f"cannot be written as JSON: {error}") from error
 
 
 def _check(name: str, value: Any) -> Any:
     field = FIELDS[name]
     if name == "input_ids":
         return _ids(name, value)
+    if field.datatype == "FP32" and field.many:
+        return [_float(name, number) for number in _listed(name, value, "numbers")]
     if field.many:
         words = [value] if isinstance(value, str) else value
-        if not isinstance(words, Sequence):
-            raise _wrong(name, f"got {value!r}, must be a list of strings")
-        return [_text(name, word) for word in words]
+        return [_text(name, word) for word in _listed(name, words, "strings")]
     if field.datatype == "BYTES":
-        return _text(name, value)
+        is_json = name in JSON_FIELDS and not isinstance(value, str)
+        return _text(name, _as_json(name, value) if is_json else value)
     if field.datatype == "BOOL":
         if not isinstance(value, bool):
             raise _wrong(name, f"got {value!r}, must be True or False")
         return value
     return _float(name, value) if field.datatype == "FP32" else _integer(name, field.datatype, value)
+
+
+def _listed(name: str, value: Any, of: str) -> Sequence[Any]:
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        raise _wrong(name, f"got {value!r}, must be a list of {of}")
+    return value
 
 
 def _ids(name: str, value: Any) -> list[int]:

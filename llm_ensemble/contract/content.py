@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
+
 from llm_ensemble.errors import RequestError
 
 Content = str | list[dict[str, str]]
@@ -36,6 +38,20 @@ class Reads(enum.IntEnum):
 def kind_of(value: Any) -> str:
     """Return what a JSON value is, for an error message."""
     return KINDS.get(type(value), "a number")
+
+
+def read_json(field: str, text: str, shape: str) -> Any:
+    """Return the value of a JSON text. Raise RequestError with the byte and the shape that is expected."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        # msgspec says at which byte, except of a text that ends too early.
+        reason = str(error).removeprefix("JSON is malformed: ")
+        if "byte" not in reason:
+            reason = f"{reason} (at byte {len(text.encode())})"
+        raise RequestError(field, f"not JSON: {reason}; send {shape}") from error
+    except RecursionError as error:
+        raise RequestError(field, f"nested too deeply, must be {shape}") from error
 
 
 def check_content(place: str, content: Any) -> None:

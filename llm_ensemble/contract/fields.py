@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llm_ensemble.contract.unserved import UNSERVED
 from llm_ensemble.errors import RequestError
 
 INT32_MAX = 2**31 - 1
@@ -32,7 +33,8 @@ class Field:
     low: float = -math.inf
     high: float = math.inf
     open_low: bool = False  # the range excludes low itself
-    many: bool = False  # a list, of words or of token ids
+    many: bool = False  # a list, of words, token ids or numbers
+    keeps_empty: bool = False  # a list's empty words, to which another list belongs
     special: int | None = None
     meaning: str = ""
 
@@ -48,6 +50,9 @@ class Field:
 FIELDS: Mapping[str, Field] = {
     "text_input": Field("BYTES"),
     "messages": Field("BYTES"),
+    "tools": Field("BYTES"),
+    "tool_choice": Field("BYTES"),
+    "parallel_tool_calls": Field("BOOL"),
     "input_ids": Field("INT32", low=0, high=INT32_MAX, many=True),
     "add_special_tokens": Field("BOOL"),
     "add_generation_prompt": Field("BOOL"),
@@ -70,96 +75,22 @@ FIELDS: Mapping[str, Field] = {
     "num_return_sequences": Field("INT32", low=1, high=INT32_MAX),
     "stop_words": Field("BYTES", many=True),
     "bad_words": Field("BYTES", many=True),
+    "logit_bias": Field("BYTES"),
+    "embedding_bias_words": Field("BYTES", many=True, keeps_empty=True),
+    "embedding_bias_weights": Field("FP32", low=-100, high=100, many=True),
+    "guided_decoding_guide_type": Field("BYTES"),
+    "guided_decoding_guide": Field("BYTES"),
+    "lora_name": Field("BYTES"),
+    "lora_task_id": Field("UINT64"),  # NVIDIA's: the adapter whose name is this number
     "end_id": Field("INT32", low=-1, high=INT32_MAX),
     "pad_id": Field("INT32", low=0, high=INT32_MAX),  # NVIDIA's clients send it; nothing is padded
     "ignore_eos": Field("BOOL"),
     "exclude_input_in_output": Field("BOOL"),
+    "skip_special_tokens": Field("BOOL"),
     "return_log_probs": Field("BOOL"),
     "top_log_probs": Field("INT32", low=0, high=20),
     "deadline_ms": Field("INT32", low=1, high=INT32_MAX),
 }
-
-
-@dataclass(frozen=True)
-class Unserved:
-    """An input of NVIDIA's ensemble whose feature is not served.
-
-    dims: NVIDIA's, without the batch. neutral: values that do not use the feature; an empty tensor is neutral
-    too. instead: what to do, for the error message.
-    """
-
-    datatype: str
-    dims: tuple[int, ...]
-    neutral: tuple[object, ...]
-    instead: str
-
-
-_NO_LOGITS = "logits are not returned; return_log_probs gives the log probabilities of the tokens"
-_NO_PERFORMANCE = "a request's metrics are not returned; the server's are at /metrics"
-_NO_TUNING = "prompt tuning is not served; leave it out"
-_NO_BIAS = "no word's probability is raised or lowered; bad_words forbids words"
-_NO_LORA = "LoRA adapters are not served; merge the adapter into the checkpoint and build an engine of it"
-_NO_GUIDE = "guided decoding is not served; ask for the format in the prompt and check the text"
-_NO_IMAGES = "only text is served; send text_input or messages"
-_NO_DRAFT = "a request has no draft model; leave it out"
-
-# Of the ensemble and tensorrt_llm_bls in all_models/inflight_batcher_llm/ of tensorrtllm_backend v0.19.0; of
-# TensorRT-LLM's own triton_backend/ the two return_num, of v0.16.0 to v0.18.0 return_kv_cache_reuse_stats.
-UNSERVED: Mapping[str, Unserved] = {
-    "return_num_input_tokens": Unserved("BOOL", (1,), (False, True), "num_input_tokens always comes"),
-    "return_num_output_tokens": Unserved("BOOL", (1,), (False, True), "num_output_tokens always comes"),
-    "return_context_logits": Unserved("BOOL", (1,), (False,), _NO_LOGITS),
-    "return_generation_logits": Unserved("BOOL", (1,), (False,), _NO_LOGITS),
-    "return_perf_metrics": Unserved("BOOL", (1,), (False,), _NO_PERFORMANCE),
-    "return_kv_cache_reuse_stats": Unserved("BOOL", (1,), (False,), _NO_PERFORMANCE),
-    "decoder_text_input": Unserved(
-        "BYTES", (1,), (b"",), "the models served have no encoder; send text_input"
-    ),
-    "prompt_embedding_table": Unserved("FP16", (-1, -1), (), _NO_TUNING),
-    "prompt_table_extra_id": Unserved("UINT64", (1,), (0,), _NO_TUNING),
-    "prompt_vocab_size": Unserved("INT32", (1,), (0,), _NO_TUNING),
-    "embedding_bias_words": Unserved("BYTES", (-1,), (b"",), _NO_BIAS),
-    "embedding_bias_weights": Unserved("FP32", (-1,), (0,), _NO_BIAS),
-    "lora_task_id": Unserved("UINT64", (1,), (0,), _NO_LORA),
-    "lora_weights": Unserved("FP16", (-1, -1), (), _NO_LORA),
-    "lora_config": Unserved("INT32", (-1, 3), (), _NO_LORA),
-    "guided_decoding_guide_type": Unserved("BYTES", (1,), (b"",), _NO_GUIDE),
-    "guided_decoding_guide": Unserved("BYTES", (1,), (b"",), _NO_GUIDE),
-    "image_input": Unserved("FP16", (-1, 3, -1, -1), (), _NO_IMAGES),
-    "image_bytes_input": Unserved("UINT8", (-1, -1, -1, -1), (), _NO_IMAGES),
-    "image_url_input": Unserved("BYTES", (1,), (b"",), _NO_IMAGES),
-    "video_bytes_input": Unserved("UINT8", (-1, -1, -1, -1), (), _NO_IMAGES),
-    "num_draft_tokens": Unserved("INT32", (1,), (0,), _NO_DRAFT),
-    "use_draft_logits": Unserved("BOOL", (1,), (False,), _NO_DRAFT),
-}
-
-
-# Outputs of NVIDIA's ensemble that are never sent, because the inputs that request them are refused.
-NEVER_SENT: Mapping[str, str] = {
-    **dict.fromkeys(("context_logits", "generation_logits"), _NO_LOGITS),
-    **dict.fromkeys(("kv_cache_alloc_new_blocks", "kv_cache_reused_blocks"), _NO_PERFORMANCE),
-    **dict.fromkeys(("kv_cache_alloc_total_blocks", "arrival_time_ns"), _NO_PERFORMANCE),
-    **dict.fromkeys(
-        ("first_scheduled_time_ns", "first_token_time_ns", "last_token_time_ns"), _NO_PERFORMANCE
-    ),
-    **dict.fromkeys(("acceptance_rate", "total_accepted_draft_tokens", "total_draft_tokens"), _NO_DRAFT),
-}
-
-
-def check_outputs(names: Collection[str]) -> None:
-    """Raise RequestError for requested outputs that are never sent.
-
-    names: the requested outputs. Triton lists all of them for a request that names none.
-    """
-    never = [name for name in NEVER_SENT if name in names]
-    if len(never) < len(NEVER_SENT) and never:
-        raise RequestError(never[0], NEVER_SENT[never[0]])
-
-
-def check_unserved(name: str, raw: Iterable[Any]) -> None:
-    """Raise RequestError for an input of UNSERVED with a value that is not neutral."""
-    if any(value not in UNSERVED[name].neutral for value in raw):
-        raise RequestError(name, UNSERVED[name].instead)
 
 
 def refuse_unknown(name: str) -> RequestError:
@@ -181,14 +112,14 @@ def _in_a_line(name: str) -> str:
 
 
 def check_field(name: str, raw: list[Any]) -> Any:
-    """Return the value of one input: str, int, float, bool, or a list of str or of int.
+    """Return the value of one input: str, int, float, bool, or a list of str, int or float.
 
     raw: the tensor's values as Python objects, BYTES as bytes. Raise RequestError for a wrong number of
     values, encoding or range.
     """
     field = FIELDS[name]
     if field.many:
-        return _words(name, raw) if field.datatype == "BYTES" else _ids(name, field, raw)
+        return _list(name, field, raw)
     if len(raw) != 1:
         raise RequestError(name, f"takes one value, got {len(raw)}")
     if field.datatype == "BYTES":
@@ -196,8 +127,14 @@ def check_field(name: str, raw: list[Any]) -> Any:
     return _in_range(name, field, raw[0])
 
 
-def _words(name: str, raw: list[bytes]) -> list[str]:
-    """Return the words that are not empty: an empty one has no effect."""
+def _list(name: str, field: Field, raw: list[Any]) -> list[Any]:
+    if field.datatype == "BYTES":
+        return _words(name, field, raw)
+    return _ids(name, field, raw) if field.datatype == "INT32" else _numbers(name, field, raw)
+
+
+def _words(name: str, field: Field, raw: list[bytes]) -> list[str]:
+    """Return the words that are not empty, unless all are kept: an empty one has no effect."""
     if len(raw) > MAX_WORDS:
         raise RequestError(name, f"got {len(raw)} strings, at most {MAX_WORDS} are allowed")
     words = [_decode(name, value) for value in raw]
@@ -206,7 +143,13 @@ def _words(name: str, raw: list[bytes]) -> list[str]:
         raise RequestError(
             name, f"got a string of {longest} characters, at most {MAX_WORD_LENGTH} are allowed"
         )
-    return [word for word in words if word]
+    return [word for word in words if word or field.keeps_empty]
+
+
+def _numbers(name: str, field: Field, raw: list[float]) -> list[float]:
+    if len(raw) > MAX_WORDS:
+        raise RequestError(name, f"got {len(raw)} numbers, at most {MAX_WORDS} are allowed")
+    return [_in_range(name, field, value) for value in raw]
 
 
 def _ids(name: str, field: Field, raw: list[int]) -> list[int]:

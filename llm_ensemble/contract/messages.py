@@ -10,13 +10,12 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-import msgspec
-
-from llm_ensemble.contract.content import SHOWN, Message, check_content, kind_of
+from llm_ensemble.contract.content import SHOWN, Message, check_content, kind_of, read_json
+from llm_ensemble.contract.tool_messages import CALLS, read_calls
 from llm_ensemble.errors import RequestError
 
 KEYS = ("role", "content")
-TOOL_KEYS = ("tool_calls", "tool_call_id", "function_call")
+STRINGS = ("name", "tool_call_id")  # if they are there
 SHAPE = 'an array of {"role": "...", "content": "..."}'
 
 
@@ -25,7 +24,7 @@ def parse_messages(text: str) -> list[Message]:
 
     Keys that are null are left out: clients send back an answer's keys, used or not.
     """
-    items = _decode(text)
+    items = read_json("messages", text, SHAPE)
     if not isinstance(items, list):
         raise _wrong(f"got {kind_of(items)}, must be {SHAPE}")
     if not items:
@@ -33,33 +32,27 @@ def parse_messages(text: str) -> list[Message]:
     return [_checked(f"item {number}", item) for number, item in enumerate(items)]
 
 
-def _decode(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        # msgspec says at which byte, except of a text that ends too early.
-        reason = str(error).removeprefix("JSON is malformed: ")
-        if "byte" not in reason:
-            reason = f"{reason} (at byte {len(text.encode())})"
-        raise _wrong(f"not JSON: {reason}; send {SHAPE}") from error
-    except RecursionError as error:
-        raise _wrong(f"nested too deeply, must be {SHAPE}") from error
-
-
 def _checked(place: str, item: Any) -> Message:
     if not isinstance(item, dict):
         raise _wrong(f"{place} is {kind_of(item)}, must be an object with role and content")
-    for key in TOOL_KEYS:  # first: beside tool calls content may be null
-        if item.get(key):
-            raise _wrong(f"{place} has {key}; this server takes no tool calls, leave it out")
+    if item.get("function_call"):
+        raise _wrong(f"{place} has function_call; send tool_calls, which took its place")
+    if item.get(CALLS) is not None and item[CALLS] != []:
+        item = {**item, CALLS: read_calls(place, item[CALLS])}
+        if item.get("content") is None:  # beside calls there may be none; templates expect a text
+            item["content"] = ""
     for key in KEYS:
         if key not in item:
             raise _wrong(f"{place} {_missing(item, key)}")
     _check_string(place, "role", item["role"])
-    if item.get("name") is not None:
-        _check_string(place, "name", item["name"])
+    for key in STRINGS:
+        if item.get(key) is not None:
+            _check_string(place, key, item[key])
+    if item.get(CALLS) and item["role"] != "assistant":
+        raise _wrong(f"{place}: role is {item['role'][:SHOWN]!r}, but only an assistant has {CALLS}")
     check_content(place, item["content"])
-    return {key: value for key, value in item.items() if value is not None and key not in TOOL_KEYS}
+    left_out = [key for key in (CALLS, "function_call") if not item.get(key)]
+    return {key: value for key, value in item.items() if value is not None and key not in left_out}
 
 
 def _check_string(place: str, key: str, value: Any) -> None:

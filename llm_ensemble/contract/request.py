@@ -35,6 +35,8 @@ class TextOptions(msgspec.Struct, frozen=True, array_like=True):
     top_log_probs: int = 0
     arrived: float = 0.0  # time.monotonic() in preprocessing; on Linux one clock for all processes
     prompt: str = ""  # for the log; empty unless LOG_TEXT is set
+    skip_special_tokens: bool = True
+    lora: str = ""  # for the log
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True):

@@ -13,6 +13,8 @@ from llm_ensemble.errors import RequestError
 # Names that TensorRT-LLM's clients use, and the field that each is. pad_id has no effect: nothing is padded.
 ALIASES = {"min_length": "min_tokens", "random_seed": "seed"}
 IGNORED = ("pad_id",)
+# NVIDIA's clients know adapters by numbers, 0 for none: the one whose name is that number.
+TASK_ID = "lora_task_id"
 
 
 class RequestFields(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +25,9 @@ class RequestFields(msgspec.Struct, frozen=True, kw_only=True):
 
     text_input: str | None = None
     messages: str | None = None
+    tools: str = ""
+    tool_choice: str = ""
+    parallel_tool_calls: bool = True
     input_ids: list[int] | None = None
     add_special_tokens: bool | None = None
     add_generation_prompt: bool | None = None
@@ -43,9 +48,16 @@ class RequestFields(msgspec.Struct, frozen=True, kw_only=True):
     num_return_sequences: int | None = None
     stop_words: list[str] = []
     bad_words: list[str] = []
+    logit_bias: str = ""
+    embedding_bias_words: list[str] = []
+    embedding_bias_weights: list[float] = []
+    guided_decoding_guide_type: str = ""
+    guided_decoding_guide: str = ""
+    lora_name: str = ""
     end_id: int | None = None
     ignore_eos: bool = False
     exclude_input_in_output: bool = True
+    skip_special_tokens: bool = True
     return_log_probs: bool = False
     top_log_probs: int = 0
     deadline_ms: int | None = None
@@ -80,4 +92,8 @@ def request_fields(values: Mapping[str, Any]) -> RequestFields:
             raise RequestError(
                 alias, f"got {value}, but {name} is {fields[name]}; they are one field, send one of them"
             )
+    if task_id := fields.pop(TASK_ID, 0):
+        if (fields.get("lora_name") or str(task_id)) != str(task_id):
+            raise RequestError(TASK_ID, f"got {task_id}, but lora_name is another adapter; send one of them")
+        fields["lora_name"], sent_as["lora_name"] = str(task_id), TASK_ID
     return RequestFields(**fields, sent_as=sent_as)

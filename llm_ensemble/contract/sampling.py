@@ -8,6 +8,9 @@ from typing import Any
 
 import msgspec
 
+from llm_ensemble.contract.guide import Guide
+from llm_ensemble.contract.guides.tool_guide import guide_of
+from llm_ensemble.contract.logit_bias import read_logit_bias
 from llm_ensemble.contract.request_fields import RequestFields
 from llm_ensemble.errors import RequestError
 from llm_ensemble.manifest import Limits, RequestDefaults
@@ -32,7 +35,9 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     each time. beam_width: beams searched, 1 for no search. length_penalty: a beam's score is its log
     probability over its length to this power. num_return_sequences: sequences of the request. bad_words:
     sequences of ids that must not be generated. log_probs: whether log probabilities are requested.
-    top_log_probs: of how many of the most probable tokens at each place, beside the chosen one's.
+    top_log_probs: of how many of the most probable tokens at each place, beside the chosen one's. logit_bias:
+    added to the logits of these ids. bias_field: the input by which the client sent it. guide: what the text
+    must match. lora: the adapter, "" for none. lora_field: the input by which the client sent it.
     """
 
     max_tokens: int
@@ -55,6 +60,11 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bad_words: list[list[int]] = []
     log_probs: bool = False
     top_log_probs: int = 0
+    logit_bias: dict[int, float] = {}
+    bias_field: str = "logit_bias"
+    guide: Guide | None = None
+    lora: str = ""
+    lora_field: str = "lora_name"
 
     @property
     def width(self) -> int:
@@ -101,6 +111,10 @@ def read_sampling(
         bad_words=bad_words,
         log_probs=fields.return_log_probs,
         top_log_probs=fields.top_log_probs,
+        logit_bias=read_logit_bias(fields.logit_bias, vocabulary),
+        guide=guide_of(fields),
+        lora=fields.lora_name,
+        lora_field=fields.name_of("lora_name"),
         **({} if greedy else _random(fields)),
     )
 

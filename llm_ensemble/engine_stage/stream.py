@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import Callable
 
-from llm_ensemble.contract.request import Chunk, Part, Pulse, Request, TextOptions
+from llm_ensemble.contract.request import Chunk, Part, Pulse, Refusal, Request, TextOptions
 from llm_ensemble.contract.stream_id import StreamId
 from llm_ensemble.engine_stage.outlet import Outlet
 from llm_ensemble.engine_stage.pacing import QUIET_SECONDS, Pacing, min_seconds
 from llm_ensemble.engines.protocol import Tokens
-from llm_ensemble.errors import INTERNAL_ERROR
+from llm_ensemble.errors import INTERNAL_ERROR, RequestError
 
 log = logging.getLogger(__name__)
 SendChunk = Callable[[Chunk], None]
@@ -26,6 +26,9 @@ JITTER = (0.9, 1.1)
 PULSE_SECONDS = 0.75
 # A stream that has ended waits so long for postprocessing to claim it; far longer than any queue of pulses.
 CLAIM_SECONDS = 30
+# An error is sent so long after a pulse: Triton 2.51.0 keeps an ensemble's request for good whose step fails
+# while another has not ended (docs/upstream.md), and postprocessing needs a moment to end a pulse.
+AFTER_PULSE_SECONDS = 0.1
 
 
 class Stream:
@@ -49,12 +52,15 @@ class Stream:
         self._pacing = pacing
         self._send: SendChunk | None = None  # until the stream is claimed, tokens are gathered
         self._min_seconds = min_seconds(request.text)
+        self._is_ended = False  # its request at Triton
         self._running = set(range(request.text.num_sequences))
         self._gathered: dict[int, Gathered] = {}
         self._error = ""
+        self._refusal: Refusal | None = None
         self._sent_at = self._over_at = time.monotonic()
         self._due_at = self._sent_at + self._min_seconds  # a streaming request's first is sent immediately
         self._pulse_at = math.inf
+        self._pulsed_at = -math.inf  # the last pulse but the first, which the last chunk itself ends
         self._lock = threading.Lock()
         self._outlet_lock = threading.Lock()  # a pulse takes long; tokens do not wait for it
 
@@ -76,7 +82,9 @@ class Stream:
         """Send chunks from now on, and first what was gathered, if it is time for it."""
         with self._lock:
             self._send = send
-            if self.is_over or (self._gathered and time.monotonic() >= self._due_at):
+            if self.is_over:
+                self._flush_last()
+            elif self._gathered and time.monotonic() >= self._due_at:
                 self._flush()
 
     def add(self, tokens: Tokens) -> None:
@@ -85,6 +93,8 @@ class Stream:
             if self.is_over:
                 return
             if tokens.error or tokens.finish == "cancelled":
+                if isinstance(tokens.error, RequestError):
+                    self._refusal = Refusal.of(tokens.error)
                 self._finish(tokens.finish, str(tokens.error or ""))
                 return
             self._gather(tokens)
@@ -109,6 +119,8 @@ class Stream:
                 is_quiet = now - self._sent_at >= max(QUIET_SECONDS, self._min_seconds)
                 if is_quiet or (self._gathered and now >= self._due_at):
                     self._flush()
+            elif self._send and not self.is_closed:
+                self._flush_last()
             elif self.is_over and not self.is_closed and now - self._over_at >= CLAIM_SECONDS:
                 log.error("stream %d: postprocessing did not claim it", self.id)
                 self._close(INTERNAL_ERROR)
@@ -116,13 +128,14 @@ class Stream:
     def pulse_if_due(self) -> None:
         """Send a pulse if it is time for one."""
         if self._outlet and time.monotonic() >= self._pulse_at:
-            self._pulse_at = time.monotonic() + PULSE_SECONDS
+            self._pulsed_at = time.monotonic()
+            self._pulse_at = self._pulsed_at + PULSE_SECONDS
             self._pulse(self._outlet, None)
 
     def _pulse(self, outlet: Outlet, text: TextOptions | None) -> None:
         pulse = Pulse(self._wire_id, self._engine, text)
         with self._outlet_lock:
-            if not self.is_closed:
+            if not self._is_ended:
                 self._pacing.measure(lambda: outlet.pulse(pulse))
 
     def _gather(self, tokens: Tokens) -> None:
@@ -141,7 +154,15 @@ class Stream:
             self._gather(Tokens([], finish, index=index))
         self.is_over, self._error, self._over_at = True, error, time.monotonic()
         if self._send:
-            self._flush()
+            self._flush_last()
+
+    def _flush_last(self) -> None:
+        """Send the last chunk; one that makes postprocessing fail only when no other step is left (above)."""
+        if self._error or self._refusal:
+            if time.monotonic() - self._pulsed_at < AFTER_PULSE_SECONDS:
+                return  # to send_due
+            self._end_request()
+        self._flush()
 
     def _flush(self) -> None:
         assert self._send
@@ -151,7 +172,7 @@ class Stream:
         ]
         self._gathered = {}
         try:
-            self._send(Chunk(self._wire_id, parts, self.is_over, self._error))
+            self._send(Chunk(self._wire_id, parts, self.is_over, self._error, self._refusal))
         except Exception:  # tokens are lost: no later chunk may hide it
             log.exception("stream %d: a chunk could not be sent", self.id)
             self.is_over = True
@@ -165,8 +186,14 @@ class Stream:
             self._due_at = self._sent_at + max(self._min_seconds, interval)
 
     def _close(self, error: str = "") -> None:
+        self.is_closed = True
+        self._end_request(error)
+
+    def _end_request(self, error: str = "") -> None:
         with self._outlet_lock:
-            self.is_closed = True
+            if self._is_ended:
+                return
+            self._is_ended = True
             if self._outlet:
                 self._outlet.end(error)
 

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from llm_ensemble.engines.features import Lacks
 from llm_ensemble.engines.protocol import Engine
+from llm_ensemble.lora.adapters import Adapters
 from llm_ensemble.manifest import ENGINE, TOKENIZER, Manifest
 from llm_ensemble.settings import EngineSettings, Settings
 
 Loader = Callable[[Manifest, Settings, int], Engine]
 Check = Callable[[Path, Manifest, EngineSettings, Mapping[str, str]], None]
+CheckAdapters = Callable[[Path, Manifest, Adapters], None]
 Files = Callable[[str | None, int], tuple[str, ...]]
 
 
@@ -28,6 +32,9 @@ class EngineKind:
     check(engine_dir, manifest, settings, versions): raise EngineDirectoryError or SettingError for what would
     fail later; nothing is loaded for it. versions: of `distributions`, those that the engine stage has.
     distributions: names of packages, as pip knows them, whose versions `check` needs.
+    check_adapters(engine_dir, manifest, adapters): raise SettingError for adapters that cannot be served with
+    this model; without it, the engine has none.
+    lacks: what the engine cannot do, by the manifest's backend, "" for none.
     """
 
     name: str
@@ -38,6 +45,8 @@ class EngineKind:
     settings: type[EngineSettings] = EngineSettings
     check: Check = lambda *_: None
     distributions: tuple[str, ...] = ()
+    check_adapters: CheckAdapters | None = None
+    lacks: Mapping[str, Lacks] = dataclasses.field(default_factory=dict)
 
     def missing_file(self, engine_dir: Path, backend: str | None, tensor_parallel: int) -> Path | None:
         """Return the first file that an engine directory lacks, relative to it; None if it has all."""

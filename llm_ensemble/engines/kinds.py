@@ -13,6 +13,7 @@ import llm_ensemble
 from llm_ensemble.engines.kind import EngineKind
 from llm_ensemble.engines.protocol import Engine
 from llm_ensemble.errors import EngineDirectoryError, SettingError
+from llm_ensemble.lora.adapters import Adapters, read_adapters
 from llm_ensemble.manifest import Manifest, read_manifest
 from llm_ensemble.settings import EngineSettings, Settings, declared, read, read_settings
 
@@ -73,9 +74,21 @@ def read_served(
     return dataclasses.replace(settings, engine_dir=engine_dir, engine=engine), manifest
 
 
+def check_adapters(manifest: Manifest, settings: Settings) -> Adapters:
+    """Return the adapters of the settings. Raise SettingError for one that the engine cannot serve."""
+    adapters = read_adapters(settings.lora_dir, settings.max_loras)
+    kind = engine_kind(manifest.engine)
+    if adapters and kind.check_adapters is None:
+        raise SettingError(f"LORA_DIR: the {manifest.engine} engine has no adapters: unset it")
+    if adapters and kind.check_adapters:
+        kind.check_adapters(settings.engine_dir, manifest, adapters)
+    return adapters
+
+
 def load_engine(manifest: Manifest, settings: Settings, instance: int = 0) -> Engine:
     """Load the engine that the manifest names; its library is imported here, not before.
 
     instance: which of the engine stage's instances loads it; each has GPUs of its own.
     """
+    check_adapters(manifest, settings)
     return engine_kind(manifest.engine).load(manifest, settings, instance)

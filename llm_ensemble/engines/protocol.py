@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from llm_ensemble.contract.sampling import Sampling
-from llm_ensemble.errors import EngineError
+from llm_ensemble.errors import EngineError, RequestError
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Tokens(msgspec.Struct, frozen=True):  # one a token: a dataclass would tak
     """The new tokens of one sequence of a request, as one step of the engine generated them.
 
     token_ids: without the end token. finish: "" until the last tokens of the sequence, then "stop" or
-    "length"; "cancelled" or an error ends all sequences of the request.
+    "length"; "cancelled" or an error ends all sequences of the request. error: a RequestError for what could
+    only be found out after submit().
     index: of the sequence, 0 to num_return_sequences - 1. log_probs: one natural logarithm an id, from the
     model's own distribution (before penalties, temperature and filters), if the request asked for them.
     top_ids, top_log_probs: of the same distribution the most probable ids and their logarithms, an id's after
@@ -43,7 +44,7 @@ class Tokens(msgspec.Struct, frozen=True):  # one a token: a dataclass would tak
 
     token_ids: list[int]
     finish: str = ""
-    error: EngineError | None = None
+    error: EngineError | RequestError | None = None
     index: int = 0
     log_probs: list[float] = []
     top_ids: list[int] = []
@@ -52,11 +53,17 @@ class Tokens(msgspec.Struct, frozen=True):  # one a token: a dataclass would tak
 
 @dataclass(frozen=True)
 class EngineStats:
-    """Sequences running and waiting; the part of the KV cache in use, 0 to 1."""
+    """Sequences running and waiting; the part of the KV cache in use, 0 to 1.
+
+    draft_tokens, accepted_draft_tokens: proposed and accepted since the start; None without speculative
+    decoding, or if the engine does not tell.
+    """
 
     running: int
     waiting: int
     kv_cache_usage: float
+    draft_tokens: int | None = None
+    accepted_draft_tokens: int = 0
 
 
 OnTokens = Callable[[Tokens], None]

@@ -12,7 +12,7 @@ from typing import Any
 
 from llm_ensemble.engines.merge import ends_request, merge_tokens
 from llm_ensemble.engines.protocol import GenerationRequest, OnTokens, Tokens
-from llm_ensemble.errors import EngineError, Overloaded
+from llm_ensemble.errors import EngineError, Overloaded, RequestError
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ class Scheduler:
             while self._send(active):
                 pass
 
-    def finish(self, active: ActiveRequest, error: EngineError | None = None) -> None:
+    def finish(self, active: ActiveRequest, error: EngineError | RequestError | None = None) -> None:
         """End all sequences of a request; no-op once it has ended.
 
         They end with the error, or with that of all requests after fail(), or else as cancelled.

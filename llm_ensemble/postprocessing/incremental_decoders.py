@@ -17,6 +17,8 @@ from typing import Any, Protocol
 from tokenizers import Tokenizer
 from tokenizers.decoders import Decoder
 
+from llm_ensemble.contract.token_bytes import fallback_byte, level_bytes
+
 Read = Callable[[str], str]
 _utf8 = codecs.getincrementaldecoder("utf-8")
 
@@ -132,15 +134,6 @@ class EachToken:
         return []
 
 
-_FALLBACK = _library({"type": "ByteFallback"})
-
-
-@cache
-def fallback_byte(token: str) -> bytes | None:
-    """Return the byte of a token like <0x0A>; None for any other token."""
-    return bytes([int(token[3:5], 16)]) if _FALLBACK.decode([token]) != token else None
-
-
 class ByteFallback:
     """Byte tokens: a run of them is text if all of it is UTF-8, else one U+FFFD a byte.
 
@@ -188,25 +181,6 @@ class ByteFallback:
                 self._spoilt = True
         count, self._given = self._length - self._given, self._length
         return ["\ufffd"] * count
-
-
-def _byte_level_alphabet() -> dict[str, int]:
-    """Return GPT-2's character for each byte: itself if printable, else one from U+0100 on."""
-    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(0x100) if byte not in shown]
-    return {chr(byte): byte for byte in shown} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
-
-
-_ALPHABET = _byte_level_alphabet()
-
-
-@cache
-def level_bytes(token: str) -> bytes:
-    """Return the bytes of a token of ByteLevel."""
-    try:
-        return bytes(map(_ALPHABET.__getitem__, token))
-    except KeyError:  # an added token, in plain text
-        return token.encode()
 
 
 class ByteLevel:

@@ -169,8 +169,11 @@ class Completion:
     def advance(self, chunk: Chunk) -> tuple[Text | None, list[str]]:
         """Add the next chunk; return a response if it is time for one, and each sequence's finish reason.
 
-        A finish reason is "" while the sequence goes on. Raises EngineError if the chunk has an error.
+        A finish reason is "" while the sequence goes on. Raises EngineError or RequestError if the chunk has
+        an error or a refusal.
         """
+        if chunk.refusal:
+            raise chunk.refusal.error
         if chunk.error:
             raise EngineError(chunk.error)
         for part in chunk.parts:

@@ -53,7 +53,7 @@ class Sequence:
     """One sequence: detokenizes, matches stop strings, and gathers text until it is taken."""
 
     def __init__(self, tokenizer: Tokenizer, options: TextOptions) -> None:
-        self._detokenizer = Detokenizer(tokenizer)
+        self._detokenizer = Detokenizer(tokenizer, options.skip_special_tokens)
         self._stop = StopMatcher(options.stop_words)
         self.finish = ""
         self._is_finish_taken = False

@@ -7,9 +7,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 from tokenizers import Tokenizer
 
 from llm_ensemble.contract.fields import FILL_UP
+from llm_ensemble.contract.guided import check_guided
+from llm_ensemble.contract.logit_bias import WORDS, add_bias, read_word_bias
 from llm_ensemble.contract.request import Request, TextOptions
 from llm_ensemble.contract.request_fields import RequestFields
 from llm_ensemble.contract.sampling import Sampling, read_sampling
@@ -60,6 +63,8 @@ class Preprocessor:
         self._prompt_tokenizer = PromptTokenizer(tokenizer)
         vocabulary = tokenizer.get_vocab()
         self._vocabulary = 1 + max(vocabulary.values())
+        added = tokenizer.get_added_tokens_decoder()
+        self._special_ids = {number for number, token in added.items() if token.special}
         self._limits = manifest.limits
         self._max_prompt = min(self._limits.max_input_len, self._limits.max_seq_len - 1)
         # No token is longer than the vocabulary's longest, so what cannot fit is not tokenized: 10 MB take
@@ -114,25 +119,46 @@ class Preprocessor:
         text = TextOptions(
             stream=fields.stream,
             stop_words=fields.stop_words,
-            echo="" if fields.exclude_input_in_output else self._text(prompt),
+            echo="" if fields.exclude_input_in_output else self._text(prompt, fields.skip_special_tokens),
             num_input_tokens=len(input_ids),
             num_sequences=sampling.num_return_sequences,
             log_probs=sampling.log_probs,
             top_log_probs=sampling.top_log_probs,
             arrived=arrived,
             prompt=self._text(prompt) if self._log_text else "",
+            skip_special_tokens=fields.skip_special_tokens,
+            lora=sampling.lora,
         )
         deadline_ms = self._deadline_ms if fields.deadline_ms is None else fields.deadline_ms
         return input_ids, Request(sampling, text, arrived + deadline_ms / 1000)
 
-    def _text(self, prompt: Prompt) -> str:
-        """Return the prompt as text; that of token ids is without special tokens, as a completion is."""
-        return prompt if isinstance(prompt, str) else str(self._tokenizer.decode(prompt))
+    def _text(self, prompt: Prompt, skip_special_tokens: bool = True) -> str:
+        """Return the prompt as text; that of token ids is without special tokens where a completion is."""
+        if isinstance(prompt, str):
+            return prompt
+        return str(self._tokenizer.decode(prompt, skip_special_tokens=skip_special_tokens))
 
     def _sampling(self, fields: RequestFields, prompt_tokens: int) -> Sampling:
         max_tokens = self._max_tokens(fields, prompt_tokens)
         bad_words = self._encode_words(fields.bad_words)
-        return read_sampling(fields, max_tokens, bad_words, self._limits, self._defaults, self._vocabulary)
+        sampling = read_sampling(
+            fields, max_tokens, bad_words, self._limits, self._defaults, self._vocabulary
+        )
+        check_guided(sampling, self._special_ids)
+        words = read_word_bias(fields.embedding_bias_words, fields.embedding_bias_weights)
+        return self._with_word_bias(sampling, words) if words else sampling
+
+    def _with_word_bias(self, sampling: Sampling, words: dict[str, float]) -> Sampling:
+        """Return the sampling with the weight of each word added for its tokens, as NVIDIA's ensemble does.
+
+        Without special tokens, which NVIDIA's raises, too, where its tokenizer adds some.
+        """
+        encodings = self._tokenizer.encode_batch_fast([*words], add_special_tokens=False)
+        ids = (encoding.ids for encoding in encodings)
+        bias = add_bias(sampling.logit_bias, zip(ids, words.values()))
+        return msgspec.structs.replace(
+            sampling, logit_bias=bias, bias_field=sampling.bias_field if sampling.logit_bias else WORDS
+        )
 
     def _encode_words(self, words: list[str]) -> list[list[int]]:
         """Return the ids of each word with and without a leading space: most tokenizers tell these apart."""

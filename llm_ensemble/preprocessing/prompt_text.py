@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llm_ensemble.contract.request_fields import RequestFields
+from llm_ensemble.contract.tools import Tools, read_tools
 from llm_ensemble.errors import RequestError
 from llm_ensemble.preprocessing.chat import ChatTemplate
 from llm_ensemble.preprocessing.special_tokens import Special
@@ -19,8 +20,9 @@ def prompt_text(fields: RequestFields, chat: ChatTemplate | None) -> str:
 
     chat: None for a model without a chat template.
     """
+    tools = read_tools(fields)
     if fields.messages is not None:
-        return _rendered(fields, fields.messages, chat)
+        return _rendered(fields, fields.messages, chat, tools)
     for name in OF_MESSAGES:
         if getattr(fields, name):
             raise RequestError(
@@ -41,6 +43,7 @@ def prompt_ids(fields: RequestFields, ids: Sequence[int], vocabulary: int) -> li
     for name in ("text_input", "messages"):
         if getattr(fields, name) is not None:
             raise RequestError("input_ids", f"{name} is there too; send one of them")
+    read_tools(fields)  # which raises, if there are any
     for name in OF_TEXT:
         if getattr(fields, name):
             raise RequestError(name, "changes a text before it is tokenized; leave it out with input_ids")
@@ -58,7 +61,7 @@ def special_tokens(fields: RequestFields) -> Special:
     return Special.ONCE if fields.messages is None else Special.NONE
 
 
-def _rendered(fields: RequestFields, messages: str, chat: ChatTemplate | None) -> str:
+def _rendered(fields: RequestFields, messages: str, chat: ChatTemplate | None, tools: Tools | None) -> str:
     if fields.text_input is not None:
         raise RequestError("messages", "text_input is there too; send one of them")
     if chat is None:
@@ -72,4 +75,5 @@ def _rendered(fields: RequestFields, messages: str, chat: ChatTemplate | None) -
         messages,
         add_generation_prompt=not continues if adds_prompt is None else adds_prompt,
         continue_final_message=continues,
+        tools=tools.shown if tools else None,
     )

@@ -19,11 +19,15 @@ QUEUE_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 
 class EngineReport:
     """The report of one instance, whose series have its number as label `instance`.
 
-    stats: the engine's, asked once a second.
+    stats: the engine's, asked once a second. drafts: whether they have draft tokens.
     """
 
     def __init__(
-        self, metrics: Metrics, instance: int, stats: Callable[[], EngineStats] | None = None
+        self,
+        metrics: Metrics,
+        instance: int,
+        stats: Callable[[], EngineStats] | None = None,
+        drafts: bool = False,
     ) -> None:
         label = {"instance": str(instance)}
         # First of all, since it is what shows that the engine makes progress.
@@ -44,6 +48,7 @@ class EngineReport:
             QUEUE_SECONDS,
             **label,
         )
+        self._drafts = _DraftReport(metrics, label) if drafts else None
         if stats:
             metrics.each_second(lambda: self._look_at(stats()))
 
@@ -66,6 +71,28 @@ class EngineReport:
         self._waiting.set(stats.waiting)
         # An engine's figure is that of its last step, after which the last request may have ended.
         self._cache.set(stats.kv_cache_usage if stats.running else 0)
+        if self._drafts:
+            self._drafts.look_at(stats)
+
+
+class _DraftReport:
+    """The counters of speculative decoding; only an engine that reports them has the series."""
+
+    def __init__(self, metrics: Metrics, label: dict[str, str]) -> None:
+        self._proposed = metrics.counter(
+            names.DRAFT_TOKENS, "Tokens that speculative decoding proposed", **label
+        )
+        self._accepted = metrics.counter(
+            names.ACCEPTED_DRAFT_TOKENS, "Proposed tokens that the model accepted", **label
+        )
+        self._told = (0, 0)
+
+    def look_at(self, stats: EngineStats) -> None:
+        """Take the engine's totals."""
+        totals = (stats.draft_tokens or 0, stats.accepted_draft_tokens)
+        self._proposed.add(totals[0] - self._told[0])
+        self._accepted.add(totals[1] - self._told[1])
+        self._told = totals
 
 
 def report_engine(
@@ -81,4 +108,5 @@ def report_engine(
         metrics.gauge(name, description).set(value)
     served = {"engine": manifest.engine, "model": manifest.model.name, "precision": manifest.precision}
     metrics.gauge(names.ENGINE_INFO, "What is served; always 1", **served).set(1)
-    return EngineReport(metrics, instance, engine.stats)
+    drafts = engine.stats().draft_tokens is not None
+    return EngineReport(metrics, instance, engine.stats, drafts)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 
-from llm_ensemble.contract.fields import FIELDS, UNSERVED
+from llm_ensemble.contract.fields import FIELDS
+from llm_ensemble.contract.unserved import UNSERVED
 from llm_ensemble.errors import Overloaded, RequestError
 from llm_ensemble.telemetry import names
 from llm_ensemble.telemetry.metrics import Metrics

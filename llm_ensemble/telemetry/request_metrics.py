@@ -111,6 +111,8 @@ class RequestReport:
             "duration_ms": round(duration * 1000, 1),
             "finish": finish,
         }
+        if self._options.lora:
+            fields["lora"] = self._options.lora
         if self._to.log_text:
             echo = self._options.echo
             fields["prompt"] = self._options.prompt

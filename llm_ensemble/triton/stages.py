@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from llm_ensemble.contract.fields import UNSERVED, check_field, check_unserved, refuse_unknown
+from llm_ensemble.contract.fields import check_field, refuse_unknown
 from llm_ensemble.contract.request import Request, request_from_wire, to_wire
 from llm_ensemble.contract.request_fields import RequestFields, request_fields
+from llm_ensemble.contract.unserved import UNSERVED, check_unserved
 from llm_ensemble.errors import INTERNAL_ERROR, EngineError, Overloaded, RequestError
 from llm_ensemble.preprocessing.preprocessor import Prepared
 from llm_ensemble.triton.byte_tensors import read_array

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from llm_ensemble.contract.fields import check_outputs
 from llm_ensemble.contract.request import TextOptions
 from llm_ensemble.contract.request_fields import RequestFields
+from llm_ensemble.contract.unserved import check_outputs
 from llm_ensemble.errors import EngineError, RequestError
 from llm_ensemble.postprocessing.postprocessor import Text
 from llm_ensemble.preprocessing.preprocessor import Prepared, Preprocessor

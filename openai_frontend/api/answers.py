@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 Finish = Literal["stop", "length"]
+ChatFinish = Literal["stop", "length", "tool_calls"]
 
 
 class Content(BaseModel):
@@ -60,12 +61,29 @@ class ChatLogProbs(Content):
     refusal: None
 
 
+class CalledFunction(Content):
+    """What is called. arguments: JSON as the model wrote it."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(Content):
+    """One call of a tool."""
+
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
 class ChatMessage(Content):
-    """The assistant's message."""
+    """The assistant's message. Its last two keys are there if they say something."""
 
     role: Literal["assistant"]
-    content: str
+    content: str | None
     refusal: None
+    reasoning_content: str = ""
+    tool_calls: list[ToolCall] = []
 
 
 class ChatChoice(Content):
@@ -74,7 +92,7 @@ class ChatChoice(Content):
     index: int
     message: ChatMessage
     logprobs: ChatLogProbs | None
-    finish_reason: Finish
+    finish_reason: ChatFinish
 
 
 class Head(Content):
@@ -121,17 +139,19 @@ class TextCompletion(Head):
 
 
 class ModelContent(Content):
-    """A name of the model that is served."""
+    """A name of the model that is served, or an adapter. root: the model. parent: an adapter's model."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
     max_model_len: int
+    root: str
+    parent: str | None
 
 
 class ModelList(Content):
-    """All of its names."""
+    """All of its names, and its adapters."""
 
     object: Literal["list"]
     data: list[ModelContent]

@@ -68,8 +68,9 @@ class CompletionBody(SamplingBody):
         if self.echo and self.logprobs is not None:
             raise refusal("echo", "a prompt's tokens have no log probabilities; leave out echo or logprobs")
         limit = DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens
-        sampling = {**self.sampling(), "max_tokens": limit, **log_prob_fields(self.logprobs)}
-        names = {**NAMES, "top_log_probs": "logprobs"}
+        guide, guide_names = self.guide()
+        sampling = {**self.sampling(), **guide, "max_tokens": limit, **log_prob_fields(self.logprobs)}
+        names = {**NAMES, "top_log_probs": "logprobs", **guide_names}
         return Asked(self.prompt, sampling, names, self.is_streamed, self.has_usage_event, bool(self.echo))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +17,11 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from llm_ensemble.contract.fields import FIELDS, INT32_MAX, MAX_WORD_LENGTH, MAX_WORDS, check_field
+from llm_ensemble.contract.logit_bias import MAX_BIAS, MAX_TOKENS
 from llm_ensemble.errors import RequestError
 
 Check = Callable[[Any], Any]  # returns the value; raises ValueError with what is wrong
+TOKEN_ID = "^[0-9]{1,10}$"
 
 
 class Described:
@@ -130,6 +133,37 @@ class Words(Described):
         word = {"type": "string", "maxLength": MAX_WORD_LENGTH}
         many = {"type": "array", "items": word, "maxItems": MAX_WORDS}
         return {"anyOf": [word, many, {"type": "null"}]}
+
+
+class Biases(Described):
+    """The contract's logit_bias as an object, or null. The ids are checked where the vocabulary is known."""
+
+    def check(self, value: Any) -> Any:
+        """Return the numbers by token id, without those of 0. Raise ValueError with what is wrong."""
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise ValueError(f"got {shown(value)}, must be an object of token ids and numbers")
+        for token_id, bias in value.items():
+            if not re.fullmatch(TOKEN_ID, token_id):
+                raise ValueError(f"got the key {shown(token_id)}, must be a token id")
+            if isinstance(bias, bool) or not isinstance(bias, int | float):
+                raise ValueError(f"got {shown(bias)} for token {token_id}, must be a number")
+            if not abs(bias) <= MAX_BIAS:
+                limits = f"at least -{MAX_BIAS} and at most {MAX_BIAS}"
+                raise ValueError(f"got {shown(bias)} for token {token_id}, must be {limits}")
+        if len(value) > MAX_TOKENS:
+            raise ValueError(f"got {len(value)} tokens, at most {MAX_TOKENS} are allowed")
+        return {int(token_id): bias for token_id, bias in value.items() if bias}
+
+    def schema(self) -> dict[str, Any]:
+        """Return the type as JSON schema."""
+        return {
+            "type": ["object", "null"],
+            "propertyNames": {"pattern": TOKEN_ID},
+            "additionalProperties": {"type": "number", "minimum": -MAX_BIAS, "maximum": MAX_BIAS},
+            "maxProperties": MAX_TOKENS,
+        }
 
 
 @dataclass(frozen=True)

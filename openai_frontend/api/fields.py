@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from openai_frontend.api.field_types import Kept, Number, Refused, Switch, Whole, Words
+from openai_frontend.api.field_types import Biases, Kept, Number, Refused, Switch, Whole, Words
+from openai_frontend.api.formats import GuidedBody
 from openai_frontend.api.reading import Body
 from openai_frontend.errors import refusal
 
@@ -25,11 +26,10 @@ OF_CONTRACT = {name: field for field, name in NAMES.items() if name in ("n", "st
 SAME = (
     *("temperature", "top_p", "presence_penalty", "frequency_penalty", "top_k", "min_p", "min_tokens"),
     *("repetition_penalty", "length_penalty", "beam_width", "bad_words", "end_id", "ignore_eos"),
-    *("deadline_ms", "add_special_tokens", "n", "stop"),
+    *("deadline_ms", "add_special_tokens", "n", "stop", "logit_bias"),
 )
 DEFAULT_TEMPERATURE = 1.0  # OpenAI's; without any the ensemble is greedy
 UNSIGNED = 2**64
-NO_BIAS = "no token's probability is raised or lowered; bad_words forbids words"
 
 
 class StreamOptions(Body):
@@ -41,20 +41,7 @@ class StreamOptions(Body):
     include_obfuscation: Annotated[Any, Refused("no event is padded to hide its length", False)] = None
 
 
-class NoBias(Refused):
-    """logit_bias, of which only zeros are welcome."""
-
-    def __init__(self) -> None:
-        super().__init__(NO_BIAS, {})
-
-    def check(self, value: Any) -> Any:
-        """Return the value. Raise ValueError with what is wrong."""
-        if isinstance(value, dict) and all(type(one) in (int, float) and one == 0 for one in value.values()):
-            return value
-        return super().check(value)
-
-
-class SamplingBody(Body):
+class SamplingBody(GuidedBody):
     """What both calls have."""
 
     model: str = Field(description="A name that /v1/models lists.")
@@ -69,7 +56,9 @@ class SamplingBody(Body):
     seed: Annotated[Any, Whole(-(2**63), UNSIGNED - 1)] = None
     presence_penalty: Annotated[Any, Number("presence_penalty")] = None
     frequency_penalty: Annotated[Any, Number("frequency_penalty")] = None
-    logit_bias: Annotated[Any, NoBias()] = None
+    logit_bias: Annotated[Any, Biases()] = Field(
+        {}, description="Added to the logits of these token ids, which /tokenize tells."
+    )
     user: Annotated[Any, Kept()] = None
     # What OpenAI's API does not have: extra_body of its clients.
     top_k: Annotated[Any, Number("top_k")] = None
@@ -99,7 +88,7 @@ class SamplingBody(Body):
         if self.stream_options and not self.is_streamed:
             raise refusal("stream_options", "belongs to a stream; leave it out, or send stream: true with it")
         sent = {OF_CONTRACT.get(name, name): getattr(self, name) for name in SAME}
-        fields = {name: value for name, value in sent.items() if value not in (None, [])}
+        fields = {name: value for name, value in sent.items() if value not in (None, [], {})}
         if self.seed is not None:
             fields["seed"] = self.seed % UNSIGNED
         if self.temperature is None and fields.get("beam_width", 1) == 1:

@@ -20,8 +20,8 @@ def model_routes(model: ServedModel) -> APIRouter:
 
     @router.get("/v1/models", **described(ModelList))
     async def models() -> dict[str, Any]:
-        """List the names of the model that is served."""
-        return {"object": "list", "data": [_content(name) for name in model.names]}
+        """List the names of the model that is served, and its LoRA adapters."""
+        return {"object": "list", "data": [_content(name) for name in (*model.names, *model.adapters)]}
 
     @router.get("/v1/models/{name:path}", **described(ModelContent, 404))
     async def one_model(name: str) -> dict[str, Any]:
@@ -36,6 +36,8 @@ def model_routes(model: ServedModel) -> APIRouter:
             "created": model.created,
             "owned_by": OWNER,
             "max_model_len": model.limits.max_seq_len,
+            "root": model.names[0],
+            "parent": model.names[0] if name in model.adapters else None,
         }
 
     return router

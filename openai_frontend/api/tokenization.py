@@ -21,6 +21,7 @@ from openai_frontend.api.chat import Messages, as_served
 from openai_frontend.api.field_types import Switch
 from openai_frontend.api.reading import Body, read_body
 from openai_frontend.api.schema import described
+from openai_frontend.api.tool_fields import ToolList
 from openai_frontend.errors import ApiError, refusal
 from openai_frontend.served_model import ServedModel
 
@@ -33,6 +34,7 @@ class TokenizeBody(Body):
     model: str | None = None
     prompt: str | None = None
     messages: Messages | None = None
+    tools: Annotated[Any, ToolList()] = []
     add_special_tokens: Annotated[Any, Switch()] = None
     add_generation_prompt: Annotated[Any, Switch()] = None
     continue_final_message: Annotated[Any, Switch()] = None
@@ -82,6 +84,7 @@ def tokenization_routes(model: ServedModel) -> APIRouter:
         fields = RequestFields(
             text_input=body.prompt,
             messages=messages,
+            tools=json.dumps(body.tools),
             add_special_tokens=body.add_special_tokens,
             add_generation_prompt=body.add_generation_prompt,
             continue_final_message=bool(body.continue_final_message),

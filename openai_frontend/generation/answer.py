@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from llm_ensemble.postprocessing.token_bytes import TokenBytes
+from llm_ensemble.contract.token_bytes import TokenBytes
 from openai_frontend.generation.log_probs import CompletionLogProbs, chat_log_probs
 from openai_frontend.generation.pieces import Piece, Usage
 
@@ -49,10 +49,7 @@ class Answer:
 
     def whole(self, choices: Sequence[Piece], usage: Usage) -> bytes:
         """Return the answer that is not streamed."""
-        contents = [
-            {"index": choice.index, **self._choice(choice), "finish_reason": choice.finish}
-            for choice in choices
-        ]
+        contents = [{"index": choice.index, **self._choice(choice)} for choice in choices]
         return encode({**self._head, "choices": contents, "usage": usage.content()})
 
     def opening(self, index: int, echo: str) -> bytes:
@@ -75,6 +72,7 @@ class Answer:
         return b"data: " + encode(content) + b"\n\n" + DONE
 
     def _choice(self, choice: Piece) -> dict[str, Any]:
+        """Return a choice without its index."""
         raise NotImplementedError
 
     def _scored(self, piece: Piece) -> dict[str, Any] | None:
@@ -109,7 +107,7 @@ class ChatAnswer(Answer):
 
     def _choice(self, choice: Piece) -> dict[str, Any]:
         message = {"role": "assistant", "content": choice.text, "refusal": None}
-        return {"message": message, "logprobs": self._scored(choice)}
+        return {"message": message, "logprobs": self._scored(choice), "finish_reason": choice.finish}
 
     def _scored(self, piece: Piece) -> dict[str, Any] | None:
         return None if piece.scores is None else chat_log_probs(piece.scores, self._bytes_of)
@@ -139,7 +137,7 @@ class CompletionAnswer(Answer):
         return self._begin % piece.index + reason + self._end
 
     def _choice(self, choice: Piece) -> dict[str, Any]:
-        return {"text": choice.text, "logprobs": self._scored(choice)}
+        return {"text": choice.text, "logprobs": self._scored(choice), "finish_reason": choice.finish}
 
     def _scored(self, piece: Piece) -> dict[str, Any] | None:
         if piece.scores is None:

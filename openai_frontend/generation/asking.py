@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,17 @@ class Asked:
         """Sequences a prompt."""
         n: int = self.sampling.get("num_return_sequences") or self.sampling.get("beam_width") or 1
         return n
+
+
+def with_adapter(asked: Asked, adapter: str) -> Asked:
+    """Return what is asked, of a LoRA adapter; as it is without one."""
+    if not adapter:
+        return asked
+    return dataclasses.replace(
+        asked,
+        sampling={**asked.sampling, "lora_name": adapter},
+        names={**asked.names, "lora_name": "model"},
+    )
 
 
 class Arrivals:

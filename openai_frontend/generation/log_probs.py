@@ -7,7 +7,7 @@ import codecs
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from llm_ensemble.postprocessing.token_bytes import TokenBytes
+from llm_ensemble.contract.token_bytes import TokenBytes
 from llm_ensemble_client import Response
 
 LEAST = -9999.0  # OpenAI's for what cannot be; JSON has no infinity

@@ -7,16 +7,18 @@ python -m serving.preflight --engine-dir engines/opt-125m
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.metadata
 import os
 import sys
 from pathlib import Path
 
-from llm_ensemble.engines.kinds import engine_kind, read_engine_settings
+from llm_ensemble.engines.kinds import check_adapters, engine_kind, read_engine_settings
 from llm_ensemble.errors import EngineDirectoryError, SettingError
 from llm_ensemble.manifest import TOKENIZER, Manifest, read_manifest, tokenizer_sha256
 from llm_ensemble.preprocessing.chat import load_chat_template
 from llm_ensemble.settings import read, read_settings
+from openai_frontend.served_model import check_names, model_names
 from openai_frontend.settings import FrontendSettings
 from openai_frontend.settings import check as check_frontend
 from serving.engine_python import find_engine_python
@@ -34,7 +36,7 @@ READS_NUMPY_2 = (2, 52)  # tritonserver 24.11: its Python backend is built with 
 def preflight(engine_dir: Path, ports: Ports) -> Manifest:
     """Check everything; the engine's manifest. Raises PreflightError with the first problem."""
     try:
-        read_settings()
+        common = read_settings()
         installation = find_installation()
         manifest = read_manifest(engine_dir)
         kind = engine_kind(manifest.engine)
@@ -42,8 +44,11 @@ def preflight(engine_dir: Path, ports: Ports) -> Manifest:
         _check_engine_dir(engine_dir, manifest)
         settings = read_engine_settings(manifest.engine)
         kind.check(engine_dir, manifest, settings, python.versions)
+        adapters = check_adapters(manifest, dataclasses.replace(common, engine_dir=engine_dir))
         if ports.openai:
-            check_frontend(read(FrontendSettings, os.environ))
+            frontend = read(FrontendSettings, os.environ)
+            check_frontend(frontend)
+            check_names(model_names(manifest, frontend.openai_model_name), adapters)
     except (EngineDirectoryError, SettingError, TritonError) as error:
         raise PreflightError(str(error)) from error
     if installation.version and installation.is_before(*READS_NUMPY_2):

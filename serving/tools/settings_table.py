@@ -48,7 +48,7 @@ def shown(default: Any) -> str:
     """Return a default as its variable would be written; empty for one that is none."""
     if isinstance(default, bool):
         default = int(default)
-    return f"`{default}`" if default not in ("", ()) else ""
+    return f"`{default}`" if default not in (None, "", ()) else ""
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ ONCE = {"retries": False}
 
 @CALLS
 @pytest.mark.parametrize(
-    ("field", "value"), [("max_tokens", 0), ("temperature", -1.0), ("min_tokens", -5), ("bad_words", ["x"])]
+    ("field", "value"),
+    [("max_tokens", 0), ("temperature", -1.0), ("min_tokens", -5), ("presence_penalty", 1.0)],
 )
 def test_an_invalid_field_raises_invalid_request(way, server, call, field, value):
     with pytest.raises(InvalidRequest, match=f"^{field}: ") as caught:

@@ -161,7 +161,8 @@ def test_ending_a_stream_of_responses_aborts_it(quiet, way, leave):
                 waiting = asyncio.ensure_future(anext(responses, "ended"))
                 await asyncio.sleep(0)
                 responses.close()
-                assert await waiting == "ended"
+                if await waiting != "ended":  # this response had arrived before close()
+                    assert await anext(responses, "ended") == "ended"
             await asyncio.to_thread(quiet.wait_freed, FREE_STEPS)
 
     asyncio.run(left())

@@ -11,6 +11,14 @@ from langchain_openai import ChatOpenAI, OpenAI
 URL, MODEL, PROMPT, CONTENT = sys.argv[1:]
 OPTIONS = {"base_url": URL, "api_key": "none", "model": MODEL, "temperature": 0, "max_tokens": 12}
 
+SCHEMA = {
+    "type": "object",
+    "title": "Sure",
+    "properties": {"sure": {"type": "boolean"}},
+    "required": ["sure"],
+    "additionalProperties": False,
+}
+
 
 async def chats(chat):
     streamed = [piece.text async for piece in chat.astream(CONTENT)]
@@ -27,6 +35,7 @@ async def texts(llm):
 
 
 def refused(chat):
+    """Ask for tools, which the demo model's template does not read."""
     try:
         chat.bind_tools([{"type": "function", "function": {"name": "f"}}]).invoke(CONTENT)
     except openai.BadRequestError as error:
@@ -35,6 +44,7 @@ def refused(chat):
 
 def main():
     chat, llm = ChatOpenAI(**OPTIONS), OpenAI(**OPTIONS)
+    longer = ChatOpenAI(**{**OPTIONS, "max_tokens": 100})
     answer = chat.invoke([("user", CONTENT)])
     chunks = [*chat.stream(CONTENT, stream_usage=True)]
     conversation = [("system", "Be brief."), ("user", CONTENT), ("ai", "Click."), ("user", "Where?")]
@@ -57,6 +67,9 @@ def main():
         "scored": "".join(token["token"] for token in scored),
         "text": [llm.invoke(PROMPT), "".join(llm.stream(PROMPT)), *llm.batch([PROMPT] * 2)],
         "text async": asyncio.run(texts(llm)),
+        "structured": sorted(
+            longer.with_structured_output(SCHEMA, method="json_schema", strict=True).invoke(CONTENT)
+        ),
         "refused": refused(chat),
     }
     sys.stdout.write(json.dumps(told))

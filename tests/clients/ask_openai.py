@@ -17,7 +17,7 @@ STOP = {"stop": ["image"]}  # the helper raises for a text that its limit has en
 USAGE = {"stream_options": {"include_usage": True}}
 WRONG = {
     "value": {**CHAT, "temperature": -1},
-    "format": {**CHAT, "response_format": {"type": "json_object"}},
+    "format": {**CHAT, "response_format": {"type": "xml"}},
     "tools": {**CHAT, "tools": [{"type": "function", "function": {"name": "f"}}]},
     "stream": {**CHAT, "n": 99, "stream": True},
     "model": {**CHAT, "model": "gpt-4"},

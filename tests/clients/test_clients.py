@@ -127,7 +127,7 @@ class TestNvidia:
             (("--return-context-logits",), "return_context_logits: logits are not returned"),
             (("--return-generation-logits",), "return_generation_logits: logits are not returned"),
             (("--return-perf-metrics",), "return_perf_metrics: a request's metrics are not returned"),
-            (("--lora-task-id", "3"), "lora_task_id: LoRA adapters are not served"),
+            (("--lora-task-id", "3"), "lora_task_id: no adapters are served here"),
             (
                 ("--guided-decoding-guide-type", "json", "--guided-decoding-guide", "{}"),
                 "guided_decoding_guide",
@@ -136,7 +136,7 @@ class TestNvidia:
                 ("--embedding-bias-words", "a", "--embedding-bias-weights", "1"),
                 "embedding_bias_",
             ),
-            (("--bad-words", "a"), "bad_words: the openvino engine cannot keep words out"),
+            (("--bad-words", "manager"), "bad_words: the openvino engine keeps out words of one token alone"),
             (("-b", "2"), "beam_width: the openvino engine does not sample in a beam search"),
         ],
     )

@@ -47,6 +47,7 @@ def test_langchain(asked, ensemble, text, chat_text, second_chat_text, chat_toke
         "scored": chat_text,
         "text": [text] * 4,
         "text async": [text] * 2,
+        "structured": ["sure"],
         "refused": "tools",
     }
 

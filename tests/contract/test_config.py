@@ -8,7 +8,8 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from llm_ensemble.contract.fields import FIELDS, NEVER_SENT, UNSERVED
+from llm_ensemble.contract.fields import FIELDS
+from llm_ensemble.contract.unserved import NEVER_SENT, UNSERVED
 from serving.tritonserver import MODEL_REPOSITORY, ROOT
 
 STEPS = ["preprocessing", "tensorrt_llm", "postprocessing"]

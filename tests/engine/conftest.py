@@ -9,7 +9,7 @@ import pytest
 
 from llm_ensemble.manifest import read_manifest
 from tests.engine.submitted import loaded
-from tests.fake_engine import fake_engine
+from tests.fake_engine import fake_checkpoint, fake_engine
 from tests.fakes import tensorrt_llm_imported, write_engine
 from tests.fakes.asking import PROMPT
 
@@ -37,7 +37,10 @@ def engine_dir(kind, tmp_path_factory, request):
     if kind == "openvino":
         return demo_engine
     request.getfixturevalue("tensorrt_llm")
-    return fake_engine(demo_engine, tmp_path_factory.mktemp("fake") / "engine")
+    if kind == "tensorrt_llm pytorch":
+        os.environ["FAKE_TRTLLM_IR"] = str(demo_engine / "engine")
+        return fake_checkpoint(demo_engine, tmp_path_factory.mktemp("fake") / "checkpoint")
+    return fake_engine(demo_engine, tmp_path_factory.mktemp("fake") / "engine", lora_rank=8)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +53,8 @@ def start(engine_dir, manifest):
     """Start an engine, which is closed after the test."""
     engines = []
 
-    def start(manifest=manifest, max_waiting=256, engine_dir=engine_dir):
-        engines.append(loaded(engine_dir, manifest, max_waiting))
+    def start(manifest=manifest, max_waiting=256, engine_dir=engine_dir, **settings):
+        engines.append(loaded(engine_dir, manifest, max_waiting, **settings))
         return engines[-1]
 
     yield start

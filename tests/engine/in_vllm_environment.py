@@ -3,13 +3,17 @@
 
 import functools
 import os
+import re
 import signal
+import threading
 
 import pytest
 
+from llm_ensemble.contract.guide import Guide
 from llm_ensemble.contract.sampling import Sampling
 from llm_ensemble.engines.protocol import GenerationRequest
 from llm_ensemble.engines.vllm.api import read_sampling
+from llm_ensemble.engines.vllm.environment import is_cpu
 from llm_ensemble.errors import EngineError, RequestError
 from tests.engine.submitted import PROMPT, Submitted
 from tests.processes import descendants
@@ -108,10 +112,30 @@ def test_a_bad_word_of_one_or_several_tokens_is_not_generated(engine):
     assert ids[1] != second
 
 
+@pytest.mark.parametrize("sampling", [{}, {"greedy": False, "temperature": 2.0, "seed": 5}])
+def test_a_logit_bias_forces_and_forbids_tokens_and_is_not_part_of_the_log_probs(engine, sampling):
+    assert set(Submitted(engine, 1, max_tokens=8, logit_bias={777: 100.0}, **sampling).ids()) == {777}
+    first = Submitted(engine, 1, max_tokens=8, **sampling).ids()[0]
+    assert first not in Submitted(engine, 1, max_tokens=30, logit_bias={first: -100.0}, **sampling).ids()
+    (plain,) = Submitted(engine, 1, max_tokens=1, log_probs=True, top_log_probs=2).rest()
+    (biased,) = Submitted(engine, 1, max_tokens=1, log_probs=True, logit_bias={plain.top_ids[1]: 50.0}).rest()
+    assert biased.token_ids == [plain.top_ids[1]]
+    assert biased.log_probs == pytest.approx([plain.top_log_probs[1]], abs=1e-4)
+
+
+def test_a_logit_bias_turns_the_choice_exactly_where_it_outweighs_the_difference(engine):
+    (plain,) = Submitted(engine, 1, max_tokens=1, log_probs=True, top_log_probs=2).rest()
+    first, second = plain.top_ids
+    gap = plain.top_log_probs[0] - plain.top_log_probs[1]
+    for bias, chosen in ((gap - 0.01, first), (gap + 0.01, second)):
+        assert Submitted(engine, 1, max_tokens=1, logit_bias={second: bias}).ids() == [chosen]
+
+
 @pytest.mark.parametrize(
     ("sampling", "field"),
     [
         ({"beam_width": 2}, "beam_width"),
+        ({"min_tokens": 2, "guide": Guide("json")}, "min_tokens"),
         ({"presence_penalty": 3.0}, "presence_penalty"),
         ({"frequency_penalty": -2.5}, "frequency_penalty"),
     ],
@@ -151,6 +175,67 @@ def test_the_cache_s_usage_is_vllm_s(engine):
     engine.abort(1)
     submitted.rest()
     assert engine.stats().kv_cache_usage == 0
+
+
+PROMPTS = [[0, *range(start, start + 5 + 3 * number)] for number, start in enumerate(range(300, 2700, 300))]
+WAYS = {"prompt_lookup": ("PROMPT_LOOKUP", "1"), "draft": ("DRAFT_ENGINE_DIR", "")}
+
+
+@pytest.mark.parametrize("way", [*WAYS])
+def test_speculative_decoding_gives_the_greedy_tokens_in_fewer_steps(
+    engine, start, engine_dir, way, monkeypatch
+):
+    """The draft is the model itself, so nearly all of its tokens are accepted."""
+
+    def all_ids(engine, **sampling):
+        submitted = [Submitted(engine, i, one, max_tokens=60, **sampling) for i, one in enumerate(PROMPTS)]
+        return [one.ids() for one in submitted]
+
+    name, value = WAYS[way]
+    monkeypatch.setenv(name, value or str(engine_dir))
+    speculative = start()
+    ends = {"end_ids": [0, 13, 15]}
+    for sampling in ({}, ends, {"repetition_penalty": 1.3}, {"log_probs": True}, {"bad_words": [[262]]}):
+        assert all_ids(speculative, **sampling) == all_ids(engine, **sampling)
+    one = Submitted(speculative, 1, PROMPTS[0], max_tokens=400)
+    one.next()
+    speculative.abort(1)
+    assert one.rest()[-1].finish == "cancelled"
+    assert len(Submitted(speculative, 1, max_tokens=60).ids()) == 60
+    stats = speculative.stats()
+    assert 0 < stats.accepted_draft_tokens <= stats.draft_tokens
+    assert engine.stats().draft_tokens is None
+    refused = {"min_p": {"greedy": False, "min_p": 0.1}, "min_tokens": {"min_tokens": 3}}
+    if is_cpu():
+        refused["temperature"] = {"greedy": False}
+    else:
+        assert len(Submitted(speculative, 2, greedy=False, seed=3).ids()) == 20
+    for field, sampling in refused.items():
+        with pytest.raises(RequestError, match=f"^{field}: "):
+            Submitted(speculative, 1, **sampling)
+
+
+BOMBS = {
+    "takes minutes to compile": "root ::= " + " ".join(["[a-z]?"] * 1000),
+    "takes seconds a token": "root ::= e\ne ::= e e e | e e | [a-z ]",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_grammar_that_takes_too_long_is_refused_while_others_go_on(engine, bomb):
+    refused = Submitted(engine, 1, guide=Guide("ebnf_grammar", BOMBS[bomb]), end_ids=[0])
+    seen = []
+    receiver = threading.Thread(target=lambda: seen.append(refused.rest()[-1].error))
+    receiver.start()
+    texts = 0
+    while receiver.is_alive():
+        assert len(Submitted(engine, 2).ids()) == 20
+        texts += 1
+    assert isinstance(seen[0], RequestError)
+    assert re.match("guided_decoding_guide: (takes the engine more than|each token would take)", str(seen[0]))
+    assert texts > 3
+    guide = Guide("regex", "[a-c]{3}")
+    assert Submitted(engine, 3, guide=guide, end_ids=[0], max_tokens=9).rest()[-1].finish == "stop"
 
 
 def test_when_a_process_of_vllm_dies_without_requests_that_is_noticed(start, engine):

@@ -22,12 +22,11 @@ def changed(struct, **changes):
     return msgspec.structs.replace(struct, **changes)
 
 
-def loaded(engine_dir, manifest=None, max_waiting=256):
-    """Load the engine of a directory with the settings of the environment."""
+def loaded(engine_dir, manifest=None, max_waiting=256, **settings):
+    """Load the engine of a directory with the engine's settings of the environment."""
     manifest = manifest or read_manifest(engine_dir)
-    return load_engine(
-        manifest, Settings(engine_dir, max_waiting, engine=read_engine_settings(manifest.engine))
-    )
+    engine = read_engine_settings(manifest.engine)
+    return load_engine(manifest, Settings(engine_dir, max_waiting, engine=engine, **settings))
 
 
 class Submitted:

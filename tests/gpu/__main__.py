@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the tests that need vLLM and its GPU, each part with a time limit; the most important first.
 
-    make gpu-test GPU_DIR=/tmp/gpu PARTS='serving contract text'
+    make gpu-test GPU_DIR=/tmp/gpu PARTS='serving contract features text'
 
 ENGINE_PYTHON has vLLM, SERVING_PYTHON the rest (deploy/gpu_pack/unpack.py). Logs, JUnit files and seen.json,
 the figures that the tests noted, are in the results' folder from the beginning on.
@@ -17,13 +17,15 @@ from pathlib import Path
 
 from serving.tritonserver import ROOT
 
-ENGINES = ("demo", "opt-125m")  # of benchmarks/gpu/engines.py
+ENGINES = ("demo", "demo-fp16", "opt-125m")  # of benchmarks/gpu/engines.py
 CONTRACT = ("tests/engine/test_every_engine.py", "tests/engine/in_vllm_environment.py")
+LORA = "tests/engine/lora_on_gpus.py"
+FEATURES = ("tests/engine/features/test_features.py", "tests/engine/test_engine_guides.py", LORA)
 TEXT = (
     *("tests/server/text/test_generate.py", "tests/server/text/test_shapes.py"),
     "tests/server/lifecycle/test_stub_environment.py",
 )
-GROUPS = "tests/gpu/test_gpu_groups.py"
+GROUPS = "tests/gpu/test_groups_on_gpus.py"
 PYTEST = ("-q", "-W", "ignore", "-p", "no:cacheprovider", "--timeout=200", "--durations=10")
 
 
@@ -39,6 +41,7 @@ class Part:
 PARTS = {
     "serving": Part("SERVING_PYTHON", ("tests/gpu", f"--ignore={GROUPS}"), 330),
     "contract": Part("ENGINE_PYTHON", CONTRACT, 280),
+    "features": Part("ENGINE_PYTHON", FEATURES, 240),
     "text": Part("SERVING_PYTHON", TEXT, 120),
     "groups": Part("SERVING_PYTHON", (GROUPS,), 240),  # two GPUs
 }
@@ -47,7 +50,8 @@ PARTS = {
 def run(name: str, results: Path, environ: dict[str, str]) -> int | str:
     """Run a part; return its exit status, or that it was ended."""
     part = PARTS[name]
-    command = [environ.get(part.python, sys.executable), "-m", "pytest", *PYTEST, *part.words]
+    words = [word for word in part.words if word != LORA or environ["TESTED_LORA"]]
+    command = [environ.get(part.python, sys.executable), "-m", "pytest", *PYTEST, *words]
     command.append(f"--junitxml={results / name}.xml")
     with (results / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environ)
@@ -69,6 +73,7 @@ def main() -> int:
         "--engines", type=Path, required=True, help="where engine directories are, or are made"
     )
     parser.add_argument("--results", type=Path, default=ROOT / "build/gpu-results")
+    parser.add_argument("--lora", type=Path, help="of tests/lora/make.py; without it, no adapter is tested")
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all unless told")
     asked = parser.parse_args()
     if unknown := [name for name in asked.parts if name not in PARTS]:
@@ -82,7 +87,9 @@ def main() -> int:
         **os.environ,
         "GPU_RESULTS": str(results),
         "TESTED_ENGINE_DIR": str(engines / "demo"),
+        "HALF_ENGINE_DIR": str(engines / "demo-fp16"),
         "LONG_ENGINE_DIR": str(engines / "opt-125m"),
+        "TESTED_LORA": str(asked.lora.absolute()) if asked.lora else "",
     }
     ends = {}
     for name in asked.parts or PARTS:

@@ -48,7 +48,14 @@ WRONG = [
     ("seed", 1.5),
     ("presence_penalty", 2.1),
     ("frequency_penalty", [1]),
-    ("logit_bias", {"5": 10}),
+    ("logit_bias", {"5": 10}),  # OpenVINO has -100 alone
+    ("logit_bias", {"5": 101}),
+    ("logit_bias", {"5": "1"}),
+    ("logit_bias", {"5": True}),
+    ("logit_bias", {"-5": 1}),
+    ("logit_bias", {"word": 1}),
+    ("logit_bias", {"4096": 1}),
+    ("logit_bias", {str(number): 1 for number in range(1025)}),
     ("logit_bias", 5),
     ("logprobs", 21),
     ("logprobs", True),
@@ -62,7 +69,7 @@ WRONG = [
     ("deadline_ms", 0),
     ("beam_width", 9),
     ("length_penalty", 0.5),
-    ("bad_words", ["x"]),  # OpenVINO has no such feature
+    ("bad_words", ["manager"]),  # OpenVINO has those of one token alone
 ]
 
 

@@ -96,4 +96,4 @@ def test_a_range_is_the_contracts(schema, call):
     assert (fields["temperature"]["minimum"], fields["temperature"]["maximum"]) == (0, 100)
     assert fields["repetition_penalty"]["exclusiveMinimum"] == 0
     assert fields["max_tokens"]["minimum"] == 1
-    assert fields["logit_bias"]["enum"] == [None, {}]
+    assert fields["logit_bias"]["additionalProperties"] == {"type": "number", "minimum": -100, "maximum": 100}

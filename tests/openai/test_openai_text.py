@@ -24,6 +24,7 @@ FIELDS = [
     ),
     ({"temperature": 0, "extra_body": {"ignore_eos": True}}, {"ignore_eos": True}),
     ({"temperature": 0, "extra_body": {"end_id": 20}}, {"end_id": 20}),
+    ({"seed": 7, "logit_bias": {"262": -100}}, {"temperature": 1, "seed": 7, "logit_bias": {262: -100}}),
     ({"n": 2, "extra_body": {"beam_width": 2}}, {"beam_width": 2, "num_return_sequences": 2}),
 ]
 
@@ -150,3 +151,17 @@ def test_many_asyncio_streams_at_once(frontend, ensemble):
             return await asyncio.gather(*(one(client, prompt) for prompt in prompts))
 
     assert asyncio.run(ask()) == expected
+
+
+@pytest.mark.parametrize("call", ["chat", "complete"])
+def test_a_logit_bias_of_minus_100_forbids_a_token(frontend, call):
+    """By its id, as OpenAI's clients send it."""
+    ask = getattr(frontend, call)
+
+    def first(**fields):
+        choice = ask(temperature=0, max_tokens=1, **fields).content["choices"][0]
+        return choice["text"] if call == "complete" else choice["message"]["content"]
+
+    token = first()
+    (token_id,) = frontend.send("/tokenize", {"prompt": token, "add_special_tokens": False}).content["tokens"]
+    assert first(logit_bias={str(token_id): -100}) != token

@@ -60,8 +60,12 @@ def usable(body, model):
     what is not asked for; and 1.0 for 1, which JSON schema takes for an integer.
     """
     body = {**_whole(body), "model": model}
+    for name in ("tools", "tool_choice"):  # which the model's template does not read
+        body.pop(name, None)
     if body.get("messages"):
-        body["messages"] = [{key: one[key] for key in ("role", "content")} for one in body["messages"]]
+        body["messages"] = [
+            {"role": one["role"], "content": one.get("content") or "Hello"} for one in body["messages"]
+        ]
         body.pop("prompt", None)
     elif "messages" in body:
         body = {**body, "messages": None, "prompt": "Hello"}

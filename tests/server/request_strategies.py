@@ -63,7 +63,10 @@ def misspelt(draw):
 
 
 # Most requests would be refused for what this engine or the demo model always refuses, were these not rare.
-REFUSED = {"messages", "bad_words", "presence_penalty", "frequency_penalty", "input_ids", "top_log_probs"}
+REFUSED = {
+    *("messages", "bad_words", "presence_penalty", "frequency_penalty", "input_ids", "top_log_probs"),
+    *("logit_bias", "embedding_bias_words", "embedding_bias_weights"),
+}
 TAKEN = [name for name in FIELDS if name not in REFUSED]
 names = mostly(st.sampled_from(TAKEN), st.sampled_from(list(FIELDS)))
 good_pairs = names.flatmap(lambda name: st.tuples(st.just(name), values_of(name)))

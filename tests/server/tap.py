@@ -88,7 +88,7 @@ class SlowSteps:
     def __init__(self, engine):
         self.die = self.hang = False
         self.begun = None
-        holder = getattr(engine._llm, "_executor", None) if hasattr(engine, "_llm") else engine
+        holder = getattr(engine._llm, "_executor", None) if hasattr(engine, "_llm") else engine._lanes.base
         if holder:  # vLLM's steps are in another process, where nothing taps them
             self.begun = 0
             self._pipeline = holder._pipeline

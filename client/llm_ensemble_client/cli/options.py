@@ -66,7 +66,10 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         if field.datatype == "BOOL":
             group.add_argument(*options, action=argparse.BooleanOptionalAction, default=None)
         elif field.many:
-            group.add_argument(*options, action="append", metavar="WORD", help="may be repeated")
+            metavar = "WORD" if field.datatype == "BYTES" else field.datatype
+            group.add_argument(
+                *options, action="append", type=TYPES[field.datatype], metavar=metavar, help="may be repeated"
+            )
         else:
             group.add_argument(*options, type=TYPES[field.datatype], metavar=field.datatype)
 

@@ -9,6 +9,7 @@ The code relies on these facts, observed with openvino-genai 2026.4.1:
 - log probabilities are the model's own, before penalties, temperature and filters;
 - presence and frequency penalties are added to negative logits instead of subtracted, which makes unlikely
   tokens likelier (these fields are rejected; a test fails once a release has corrected it);
+- until min_new_tokens end tokens have a logit of -inf, which is how others are forbidden;
 - cancel() takes effect in the next step, which must be run for it, and may leave an empty read behind;
 - a request that does not fit the KV cache ends with status IGNORED and nothing to read;
 - max_num_seqs does not limit the batch when prompts are split (dynamic_split_fuse, the default): 37
@@ -23,53 +24,65 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
-import openvino as ov
 import openvino_genai as genai
 
-from llm_ensemble.engines.openvino.pipeline import (
-    check_sampling,
-    generation_config,
-    kv_blocks,
-    load_pipeline,
-    max_prefill_only,
-    read_tokens,
-    uses_prefix_cache,
-)
-from llm_ensemble.engines.openvino.prefill import PrefillTracker
-from llm_ensemble.engines.openvino.prefix_gate import PrefixGate
+from llm_ensemble.engines.draft import DraftTokens
+from llm_ensemble.engines.openvino.guides.compiler import GuideCompiler
+from llm_ensemble.engines.openvino.guides.waiting import GuideQueue
+from llm_ensemble.engines.openvino.kv_cache import adapters_in_memory, kv_blocks, uses_prefix_cache
+from llm_ensemble.engines.openvino.lane import Lane
+from llm_ensemble.engines.openvino.lanes import Lanes
+from llm_ensemble.engines.openvino.pipeline import load_adapter, load_pipeline
+from llm_ensemble.engines.openvino.sampling import check_sampling
+from llm_ensemble.engines.openvino.settings import PLAIN, OpenVinoSettings
 from llm_ensemble.engines.protocol import EngineStats, GenerationRequest, OnTokens
-from llm_ensemble.engines.scheduler import ActiveRequest, Scheduler
-from llm_ensemble.errors import EngineError
-from llm_ensemble.manifest import ENGINE, Manifest
+from llm_ensemble.engines.scheduler import Scheduler
+from llm_ensemble.lora.adapters import Adapters
+from llm_ensemble.manifest import ENGINE, TOKENIZER, Manifest
 
 log = logging.getLogger(__name__)
 
+IDLE_SECONDS = 0.05  # between two looks at the open requests while all wait for their guides
+
 
 class OpenVinoEngine:
-    """One pipeline and the one thread that drives it; submit and abort only wake that thread."""
+    """Pipelines (lanes.py) and the one thread that drives them; submit and abort only wake that thread."""
 
-    def __init__(self, engine_dir: Path, manifest: Manifest, max_waiting: int) -> None:
-        limits = manifest.limits
-        self._pipeline = load_pipeline(engine_dir / ENGINE, manifest)
-        self._uses_prefix_cache = uses_prefix_cache(engine_dir / ENGINE, manifest)
-        self._prefill = PrefillTracker(limits.max_num_tokens)
-        self._gate = PrefixGate(
-            limits, kv_blocks(engine_dir / ENGINE, manifest), is_open=not self._uses_prefix_cache
-        )
-        self._max_prefill_only = max_prefill_only(limits)
-        self._kv_cache_usage = 0.0
+    def __init__(
+        self,
+        engine_dir: Path,
+        manifest: Manifest,
+        max_waiting: int,
+        settings: OpenVinoSettings = PLAIN,
+        adapters: Adapters | None = None,
+    ) -> None:
+        """Load the model, and as many adapters as may be in memory.
+
+        Raise EngineDirectoryError. adapters: those that fit the model (kind.py checks it).
+        """
+        self._folder, self._manifest = engine_dir / ENGINE, manifest
+        self._settings = settings
+        self._draft_tokens = DraftTokens(settings)
+        self._adapters = adapters or Adapters()
+        in_memory = adapters_in_memory(self._folder, self._adapters)
+        self._pipelines = 1 + in_memory
         self._wake = threading.Event()
-        self._scheduler = Scheduler(limits.max_batch_size, max_waiting, on_abort=lambda _: self._wake.set())
-        self._running: list[ActiveRequest] = []
-        # Aborted requests without slots whose prefill must complete (see prefill.py).
-        self._prefill_only: list[ActiveRequest] = []
+        self._guides = GuideCompiler(engine_dir / TOKENIZER / "tokenizer.json")
+        self._scheduler = Scheduler(
+            manifest.limits.max_batch_size, max_waiting, on_abort=lambda _: self._wake.set()
+        )
+        try:
+            self._lanes = self._load_lanes(in_memory)
+        except Exception:
+            self._guides.close()
+            raise
         self._thread = threading.Thread(target=self._run, name="openvino-engine", daemon=True)
         self._thread.start()
 
     def submit(self, request: GenerationRequest, on_tokens: OnTokens) -> None:
-        """Queue a request (see Engine.submit)."""
-        check_sampling(request.sampling)
+        """Queue a request (see Engine.submit). Its guide is compiled when it has its slots."""
+        check_sampling(request.sampling, self._settings)
+        self._adapters.check(request.sampling)
         self._scheduler.add(request, on_tokens)
         self._wake.set()
 
@@ -83,103 +96,65 @@ class OpenVinoEngine:
         return self._scheduler.failed
 
     def stats(self) -> EngineStats:
-        """Return the load; kv_cache_usage is as of the last step."""
-        return EngineStats(*self._scheduler.load, self._kv_cache_usage)
+        """Return the load; kv_cache_usage is as of the last step, that of the fullest lane."""
+        usage = max(lane.kv_cache_usage for lane in self._lanes)
+        return EngineStats(*self._scheduler.load, usage, *self._draft_tokens.totals)
 
     def close(self) -> None:
-        """End every open request, stop the thread, free the pipeline."""
+        """End every open request, stop the thread, free the pipelines."""
         self._scheduler.close()
         self._wake.set()
         self._thread.join()
+        for lane in self._lanes:
+            lane.close()
+        self._guides.close()
 
     def _run(self) -> None:
-        """Remove aborted requests, add scheduled ones, step, deliver; until closed or failed."""
+        """Give scheduled requests their lanes and step these in turn; until closed or failed."""
         try:
-            while self._wait_for_work():
-                self._remove_aborted()
+            while not self._scheduler.closed:
                 self._add_scheduled()
-                self._pipeline.step()
-                self._count_step()
-                self._remove_prefilled()
-                self._deliver()
-                time.sleep(0)  # releases the GIL, which step() never does
-            self._cancel_all()
+                if not (busy := self._lanes.busy):
+                    self._wake.wait()
+                    self._wake.clear()
+                has_stepped = False
+                for lane in busy:
+                    has_stepped |= lane.step()
+                    time.sleep(0)  # releases the GIL, which step() never does
+                if busy and not has_stepped:
+                    self._wake.wait(IDLE_SECONDS)
+                    self._wake.clear()
+            for lane in self._lanes:
+                lane.cancel_all()
         except Exception as error:
             self._scheduler.fail("its pipeline raised an exception", error)
 
-    def _wait_for_work(self) -> bool:
-        """Block while there is nothing to do; return False once the scheduler is closed."""
-        while not (self._scheduler.closed or self._scheduler.requests or self._prefill_only):
-            self._wake.wait()
-            self._wake.clear()
-        return not self._scheduler.closed
-
-    def _count_step(self) -> None:
-        sequences = sum(active.width for active in [*self._running, *self._prefill_only])
-        self._gate.step(self._prefill, sequences)
-        self._prefill.step(sequences)
-
-    def _remove_aborted(self) -> None:
-        for active in self._scheduler.requests:
-            if not active.aborted:
-                continue
-            if not active.handle:
-                self._gate.remove(active)
-                self._scheduler.finish(active)
-            elif not self._prefill.is_incomplete(active):
-                active.handle.cancel()
-            elif len(self._prefill_only) < self._max_prefill_only:
-                self._running.remove(active)
-                self._prefill_only.append(active)
-                self._scheduler.finish(active)
-
-    def _remove_prefilled(self) -> None:
-        """Cancel the aborted requests whose prefill is complete now."""
-        for active in [*self._prefill_only]:
-            if active.handle.can_read() or not self._prefill.is_incomplete(active):
-                active.handle.cancel()
-                self._prefill.remove(active)
-                self._gate.remove(active)
-                self._prefill_only.remove(active)
-
     def _add_scheduled(self) -> None:
+        for waiting in self._scheduler.requests:
+            if waiting.aborted and not waiting.scheduled:
+                self._scheduler.finish(waiting)
         while active := self._scheduler.schedule():
-            self._gate.put(active)
-        for active in self._gate.enter():
-            try:
-                active.handle = self._add(active.request)
-            except Exception as error:  # the pipeline refused this one request
-                self._gate.remove(active)
-                log.exception("request %s was refused by the pipeline", active.request.label)
-                self._scheduler.finish(active, EngineError(f"the engine refused the request: {error}"))
-                continue
-            self._running.append(active)
-            if self._uses_prefix_cache:
-                self._prefill.add(active)
+            self._lanes.put(active)
+        self._lanes.assign()
 
-    def _add(self, request: GenerationRequest) -> genai.GenerationHandle:
-        input_ids = ov.Tensor(np.array([request.input_ids], dtype=np.int64))
-        return self._pipeline.add_request(request.stream_id, input_ids, generation_config(request.sampling))
+    def _load_lanes(self, in_memory: int) -> Lanes:
+        lanes = Lanes(self._lane(), in_memory, self._load_adapter, self._scheduler, self._wake.set)
+        for name in [*self._adapters.by_name][:in_memory]:
+            lanes.load_now(name)
+        return lanes
 
-    def _deliver(self) -> None:
-        for active in [*self._running]:
-            self._deliver_one(active, active.handle)
-            if active.finished:
-                self._running.remove(active)
-                self._prefill.remove(active)
-                self._gate.remove(active)
-        self._kv_cache_usage = self._pipeline.get_metrics().cache_usage / 100
+    def _load_adapter(self, name: str) -> Lane:
+        return self._lane(load_adapter(self._adapters.by_name[name]))
 
-    def _deliver_one(self, active: ActiveRequest, handle: genai.GenerationHandle) -> None:
-        outputs = handle.read() if handle.can_read() else {}
-        if outputs:
-            self._prefill.remove(active)
-            self._scheduler.deliver(active, read_tokens(outputs, active.request.sampling))
-        elif handle.get_status() != genai.GenerationStatus.RUNNING:  # else it is in prefill
-            error = None if active.aborted else EngineError("the KV cache has no room for the request")
-            self._scheduler.finish(active, error)
-
-    def _cancel_all(self) -> None:
-        for active in [*self._running, *self._prefill_only]:
-            active.handle.cancel()
-        self._pipeline.step()  # frees what was cancelled
+    def _lane(self, adapter: genai.AdapterConfig | None = None) -> Lane:
+        sizes = (self._folder, self._manifest, self._settings, self._pipelines)
+        return Lane(
+            load_pipeline(*sizes, adapter, self._guides.tokenizer),
+            self._manifest.limits,
+            self._scheduler,
+            kv_blocks(*sizes),
+            GuideQueue(self._guides, self._wake.set),
+            uses_prefix_cache=uses_prefix_cache(*sizes),
+            settings=self._settings,
+            draft_tokens=self._draft_tokens,
+        )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adapter for TensorRT-LLM's LLM class: loading, unsupported fields, sampling settings, results.
+"""Adapter for TensorRT-LLM's LLM class: unsupported fields, sampling settings, results.
 
 Written from the facts of TensorRT-LLM 1.2.1 that tests/fakes/tensorrt-llm-1.2.json holds and from its public
 source; it has not run on a GPU yet. Names that changed after 1.2 are used where they exist.
@@ -7,135 +7,41 @@ source; it has not run on a GPU yet. Names that changed after 1.2 are used where
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+import numpy as np
+
+from llm_ensemble.contract.guide import Guide
+from llm_ensemble.contract.guides.guide_grammar import grammar_of
 from llm_ensemble.contract.sampling import Sampling
+from llm_ensemble.engines.features import refuse_lacking
 from llm_ensemble.engines.protocol import Tokens
-from llm_ensemble.engines.tensorrt_llm.settings import TensorRtLlmSettings
-from llm_ensemble.engines.tensorrt_llm.versions import LAST_WITH_ENGINES, check_pytorch_sampling
+from llm_ensemble.engines.tensorrt_llm.features import ENGINE_LACKS, pytorch_lacks
+from llm_ensemble.engines.tensorrt_llm.versions import check_drawn_log_probs
 from llm_ensemble.engines.top_log_probs import chosen_and_top
-from llm_ensemble.errors import EngineDirectoryError, EngineError, RequestError
-from llm_ensemble.manifest import ENGINE, Manifest
+from llm_ensemble.errors import EngineError, RequestError
+from llm_ensemble.manifest import Manifest
 
 NO_END_ID = -1  # ends nothing
+ALONE = ("min_tokens", "beam_width", "bad_words")  # what was not seen to go with a guide
 
 
-def load_llm(engine_dir: Path, manifest: Manifest, settings: TensorRtLlmSettings) -> Any:
-    """Load the engine or checkpoint; raise EngineDirectoryError if that fails.
+def check_sampling(sampling: Sampling, manifest: Manifest, logits: bool, vocabulary: int = 0) -> None:
+    """Raise RequestError for a field that the engine does not support.
 
-    The arguments are made first, since the import takes long and opens CUDA.
+    logits, vocabulary: see has_logits and vocabulary of loading.py.
     """
-    arguments = llm_arguments(engine_dir, manifest, settings)
-    try:
-        llm_class = _pytorch_llm() if manifest.backend == "pytorch" else _engine_llm()
-        return llm_class(**arguments, **_config_objects(manifest, settings))
-    except Exception as error:
-        raise EngineDirectoryError(f"{engine_dir} cannot be loaded: {error}") from error
-
-
-def _pytorch_llm() -> Any:
-    from tensorrt_llm import LLM
-
-    return LLM
-
-
-def _engine_llm() -> Any:
-    import tensorrt_llm
-
-    try:
-        from tensorrt_llm._tensorrt_engine import LLM
-    except ImportError as error:
-        raise EngineDirectoryError(
-            f"TensorRT-LLM {tensorrt_llm.__version__} has no TensorRT backend ({error}), whose last release "
-            f"is {LAST_WITH_ENGINES}: serve in the image the engine was built in, or build with "
-            "--backend pytorch"
-        ) from error
-    return LLM
-
-
-def llm_arguments(engine_dir: Path, manifest: Manifest, settings: TensorRtLlmSettings) -> dict[str, Any]:
-    """Return the constructor's arguments of Python's own types.
-
-    For an engine, max_beam_width and max_num_tokens must be given: by default they are 1 and 8,192,
-    whatever it was built with. Its parallelism is fixed by the build.
-    Without gpus_per_node the library counts the GPUs of the whole machine.
-    """
-    folder = engine_dir / ENGINE
-    arguments: dict[str, Any] = {
-        "model": str(folder),
-        "skip_tokenizer_init": True,
-        "enable_chunked_prefill": settings.chunked_prefill,
-    }
-    if settings.gpu_groups:
-        arguments["gpus_per_node"] = len(settings.gpu_groups[0])  # all groups have one size
-    if manifest.backend == "tensorrt":
-        built = _built_with(folder)
-        arguments["max_beam_width"] = built["max_beam_width"]
-        arguments["max_num_tokens"] = built["max_num_tokens"]
-        # Not without logits, since it makes the engine run in this process, where streaming is slower.
-        arguments["gather_generation_logits"] = has_logits(engine_dir, manifest)
-        return arguments
-    limits = manifest.limits
-    return arguments | {
-        "tensor_parallel_size": manifest.tensor_parallel,
-        "max_batch_size": limits.max_batch_size,
-        "max_input_len": limits.max_input_len,
-        "max_seq_len": limits.max_seq_len,
-        "max_num_tokens": limits.max_num_tokens,
-        "max_beam_width": 1,  # with more, every request must be a beam search of just that width
-        "attn_backend": settings.attention_backend,
-        "enable_iter_perf_stats": True,  # without it get_stats has nothing
-    }
-
-
-def has_logits(engine_dir: Path, manifest: Manifest) -> bool:
-    """Return whether log probabilities are available: an engine must have been built with logits."""
-    if manifest.backend == "pytorch":
-        return True
-    return bool(_built_with(engine_dir / ENGINE)["gather_generation_logits"])
-
-
-def _built_with(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        built: dict[str, Any] = json.loads(path.read_bytes())["build_config"]
-        return built
-    except (OSError, ValueError, KeyError) as error:
-        raise EngineDirectoryError(f"{path} cannot be read ({error}): build the engine again") from error
-
-
-def _config_objects(manifest: Manifest, settings: TensorRtLlmSettings) -> dict[str, Any]:
-    """Return the constructor's arguments of TensorRT-LLM's types."""
-    from tensorrt_llm.llmapi import CapacitySchedulerPolicy, KvCacheConfig, SchedulerConfig
-
-    policy = CapacitySchedulerPolicy[settings.scheduler_policy]
-    objects = {
-        "kv_cache_config": KvCacheConfig(
-            free_gpu_memory_fraction=settings.kv_cache_fraction, enable_block_reuse=settings.prefix_cache
-        ),
-        "scheduler_config": SchedulerConfig(capacity_scheduler_policy=policy),
-    }
-    if manifest.backend == "pytorch":
-        objects["cuda_graph_config"] = _graph_config() if settings.cuda_graphs else None
-    return objects
-
-
-def _graph_config() -> Any:
-    """Return the config for CUDA graphs; after 1.2 CudaGraphConfig is a union, which cannot be called."""
-    from tensorrt_llm import llmapi
-
-    config_class = getattr(llmapi, "DecodeCudaGraphConfig", None) or llmapi.CudaGraphConfig
-    return config_class(enable_padding=True)
-
-
-def check_sampling(sampling: Sampling, manifest: Manifest, logits: bool) -> None:
-    """Raise RequestError for a field that the engine does not support; logits: see has_logits."""
     if manifest.backend == "pytorch":
         from tensorrt_llm import __version__
 
-        check_pytorch_sampling(sampling, __version__)
+        refuse_lacking(sampling, pytorch_lacks(__version__))
+        check_drawn_log_probs(sampling, __version__)
+    else:
+        refuse_lacking(sampling, ENGINE_LACKS)
+    if sampling.guide:
+        _check_guided(sampling)
     if sampling.log_probs and not logits:
         raise RequestError(
             "return_log_probs",
@@ -151,10 +57,43 @@ def check_sampling(sampling: Sampling, manifest: Manifest, logits: bool) -> None
             "return_log_probs",
             "the tensorrt_llm engine gives none in a beam search; leave out one or the other",
         )
+    if sampling.logit_bias and max(sampling.logit_bias) >= vocabulary:
+        highest = max(sampling.logit_bias)
+        raise RequestError(
+            sampling.bias_field,
+            f"token {highest} is not one of the {vocabulary} of this engine; leave it out",
+        )
 
 
-def sampling_params(sampling: Sampling) -> Any:
-    """Convert sampling settings to TensorRT-LLM's, with end tokens, since there is no tokenizer."""
+def _check_guided(sampling: Sampling) -> None:
+    neutral = Sampling(max_tokens=1)
+    for name in ALONE:
+        if getattr(sampling, name) != getattr(neutral, name):
+            raise RequestError(
+                name, "the tensorrt_llm engine has none with a guide; leave out one or the other"
+            )
+    assert sampling.guide
+    grammar_of(sampling.guide)
+
+
+def with_end_of_guide(sampling: Sampling, end_id: int | None) -> Sampling:
+    """Return the sampling whose end tokens have the tokenizer's, which alone ends what a guide has."""
+    if not sampling.guide or end_id is None or end_id in sampling.end_ids:
+        return sampling
+    return msgspec.structs.replace(sampling, end_ids=[end_id, *sampling.end_ids])
+
+
+def _guide(guide: Guide) -> Any:
+    from tensorrt_llm.llmapi import GuidedDecodingParams
+
+    return GuidedDecodingParams(grammar=grammar_of(guide))
+
+
+def sampling_params(sampling: Sampling, vocabulary: int = 0) -> Any:
+    """Convert sampling settings to TensorRT-LLM's, with the end tokens that the request has.
+
+    vocabulary: how many logits the model has, for a bias.
+    """
     from tensorrt_llm import SamplingParams
 
     end_ids = sampling.end_ids or [NO_END_ID]
@@ -169,6 +108,8 @@ def sampling_params(sampling: Sampling) -> Any:
     }
     if end_ids[1:]:
         fields["stop_token_ids"] = end_ids[1:]  # each is a stop word of one token, which is cut off
+    if sampling.guide:
+        fields["guided_decoding"] = _guide(sampling.guide)
     if sampling.beam_width > 1:
         fields |= {"use_beam_search": True, "length_penalty": sampling.length_penalty}
     if not sampling.greedy:
@@ -176,12 +117,28 @@ def sampling_params(sampling: Sampling) -> Any:
     if sampling.log_probs:
         # 0 means none; the chosen token's is always included.
         fields["logprobs"] = max(1, sampling.top_log_probs)
+    if sampling.logit_bias:
+        fields["embedding_bias"] = _embedding_bias(sampling.logit_bias, vocabulary)
     params = SamplingParams(**fields, **_penalties(sampling))
     if sampling.bad_words:
-        # Without a tokenizer no public argument takes words of several tokens; these two are read together.
+        # No public argument takes words as ids. These two are read together; since there is an end_id, the
+        # library does not encode the first anew.
         params.bad = []
         params._bad_word_ids = sampling.bad_words
     return params
+
+
+def _embedding_bias(bias: Mapping[int, float], vocabulary: int) -> Any:
+    """Return a bias as TensorRT-LLM takes it: a number for each of the model's logits.
+
+    1.2.1's documentation lists it for the PyTorch backend's sampler; the other backend's C++ source refuses a
+    tensor that is not as long as the model's vocabulary, and one that is not float32.
+    """
+    import torch
+
+    dense = np.zeros(vocabulary, dtype=np.float32)
+    dense[[*bias]] = [*bias.values()]
+    return torch.from_numpy(dense)
 
 
 def _random_sampling(sampling: Sampling) -> dict[str, Any]:

@@ -30,15 +30,17 @@ from llm_ensemble.engines.scheduler import ActiveRequest, Scheduler
 from llm_ensemble.engines.tensorrt_llm.api import (
     Reader,
     check_sampling,
-    has_logits,
-    load_llm,
     sampling_params,
+    with_end_of_guide,
 )
 from llm_ensemble.engines.tensorrt_llm.liveness import LivenessWatch, find_death
+from llm_ensemble.engines.tensorrt_llm.loading import has_logits, load_llm, vocabulary
+from llm_ensemble.engines.tensorrt_llm.lora import lora_config, lora_request
 from llm_ensemble.engines.tensorrt_llm.sender_threads import SenderThreads
 from llm_ensemble.engines.tensorrt_llm.settings import TensorRtLlmSettings
 from llm_ensemble.engines.tensorrt_llm.stats import CacheUsage
 from llm_ensemble.errors import EngineError
+from llm_ensemble.lora.adapters import Adapters
 from llm_ensemble.manifest import Manifest
 
 log = logging.getLogger(__name__)
@@ -54,11 +56,21 @@ class TensorRtLlmEngine:
     """
 
     def __init__(
-        self, engine_dir: Path, manifest: Manifest, max_waiting: int, settings: TensorRtLlmSettings
+        self,
+        engine_dir: Path,
+        manifest: Manifest,
+        max_waiting: int,
+        settings: TensorRtLlmSettings,
+        adapters: Adapters | None = None,
     ) -> None:
+        self._adapters = adapters or Adapters()
         self._manifest = manifest
         self._logits = has_logits(engine_dir, manifest)
-        self._llm = load_llm(engine_dir, manifest, settings)
+        self._vocabulary = vocabulary(engine_dir, manifest)
+        # A built engine has the plugin for adapters, or it was refused; it needs no more than requests say.
+        of_config = self._adapters if manifest.backend == "pytorch" else Adapters()
+        self._llm = load_llm(engine_dir, manifest, settings, lambda: lora_config(of_config))
+        self._end_of_guide: int | None = self._llm.tokenizer.eos_token_id
         self._senders = SenderThreads()
         self._scheduler = Scheduler(
             manifest.limits.max_batch_size, max_waiting, self._abort_soon, self._senders.put
@@ -72,7 +84,8 @@ class TensorRtLlmEngine:
 
     def submit(self, request: GenerationRequest, on_tokens: OnTokens) -> None:
         """Queue a request (see Engine.submit)."""
-        check_sampling(request.sampling, self._manifest, self._logits)
+        check_sampling(request.sampling, self._manifest, self._logits, self._vocabulary)
+        self._adapters.check(request.sampling)
         active = self._scheduler.add(request, on_tokens)
         self._schedule()
         self._call_soon(self._start, active)
@@ -143,12 +156,13 @@ class TensorRtLlmEngine:
         self._schedule()
 
     async def _generate(self, active: ActiveRequest) -> None:
-        sampling = active.request.sampling
+        sampling = with_end_of_guide(active.request.sampling, self._end_of_guide)
         if not (active.aborted or active.finished):
             active.handle = self._llm.generate_async(
                 inputs=active.request.input_ids,
-                sampling_params=sampling_params(sampling),
+                sampling_params=sampling_params(sampling, self._vocabulary),
                 streaming=sampling.beam_width == 1,  # each response of a beam search has all of every beam
+                **lora_request(self._adapters, sampling.lora),
             )
             reader = Reader(sampling)
             async for output in active.handle:

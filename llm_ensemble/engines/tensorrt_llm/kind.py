@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from llm_ensemble.engines.kind import EngineKind
 from llm_ensemble.engines.protocol import Engine
+from llm_ensemble.engines.tensorrt_llm.features import LACKS
 from llm_ensemble.engines.tensorrt_llm.installed import IMAGE
+from llm_ensemble.engines.tensorrt_llm.lora import check_adapters
 from llm_ensemble.engines.tensorrt_llm.preflight import check
 from llm_ensemble.engines.tensorrt_llm.settings import TensorRtLlmSettings
+from llm_ensemble.lora.adapters import read_adapters
 from llm_ensemble.manifest import Manifest
 from llm_ensemble.settings import Settings
 
@@ -26,9 +29,18 @@ def load(manifest: Manifest, settings: Settings, instance: int) -> Engine:
 
     assert isinstance(settings.engine, TensorRtLlmSettings)
     claim_gpus(settings.engine, instance)
-    return TensorRtLlmEngine(settings.engine_dir, manifest, settings.max_waiting, settings.engine)
+    adapters = read_adapters(settings.lora_dir, settings.max_loras)
+    return TensorRtLlmEngine(settings.engine_dir, manifest, settings.max_waiting, settings.engine, adapters)
 
 
 KIND = EngineKind(
-    "tensorrt_llm", "tensorrt_llm", f"serve it in {IMAGE}", files, load, TensorRtLlmSettings, check
+    "tensorrt_llm",
+    "tensorrt_llm",
+    f"serve it in {IMAGE}",
+    files,
+    load,
+    TensorRtLlmSettings,
+    check,
+    lacks=LACKS,
+    check_adapters=check_adapters,
 )

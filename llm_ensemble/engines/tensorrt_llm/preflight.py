@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from llm_ensemble.engines.draft import check_draft
 from llm_ensemble.engines.gpu_groups import check_gpu_groups
 from llm_ensemble.engines.gpu_inventory import (
     CAPABILITY,
@@ -19,11 +20,12 @@ from llm_ensemble.engines.gpu_inventory import (
 from llm_ensemble.engines.tensorrt_llm.installed import IMAGE, TENSORRT, installed
 from llm_ensemble.engines.tensorrt_llm.memory import estimate
 from llm_ensemble.engines.tensorrt_llm.settings import TensorRtLlmSettings
-from llm_ensemble.errors import EngineDirectoryError
+from llm_ensemble.errors import EngineDirectoryError, SettingError
 from llm_ensemble.manifest import Manifest
 from llm_ensemble.settings import EngineSettings
 
 BACKENDS = ("tensorrt", "pytorch")
+DRAFT_FILES = ("config.json", "*.safetensors")
 
 
 def check(
@@ -42,6 +44,12 @@ def check(
         )
     if manifest.backend == "tensorrt":
         check_versions(manifest)
+        if settings.is_speculative:
+            raise SettingError(
+                "DRAFT_ENGINE_DIR and PROMPT_LOOKUP are for the PyTorch backend, this is a built engine: "
+                "unset them, or build both with --backend pytorch"
+            )
+    check_draft(engine_dir, manifest, settings, DRAFT_FILES)
     gpus = find_gpus()
     groups = check_gpu_groups(
         settings.gpu_groups, manifest.tensor_parallel, visible(gpus, environ), "--tensor-parallel"

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llm_ensemble.engines.draft import DraftSettings
 from llm_ensemble.engines.gpu_groups import GPU_GROUPS, MEANING, GpuGroups
-from llm_ensemble.settings import EngineSettings, number, one_of, setting, switch
+from llm_ensemble.settings import number, one_of, setting, switch
 
 
 @dataclass(frozen=True)
-class TensorRtLlmSettings(EngineSettings):
+class TensorRtLlmSettings(DraftSettings):
     """CUDA_GRAPHS and ATTENTION_BACKEND are for the PyTorch backend alone."""
 
     gpu_groups: GpuGroups = setting(

@@ -8,58 +8,46 @@ import re
 from llm_ensemble.contract.sampling import Sampling
 from llm_ensemble.errors import RequestError
 
+PYTORCH = "the tensorrt_llm engine's PyTorch backend"
+READ = "1.2.1"  # the release that the adapter was written for
 LAST_WITH_ENGINES = "1.3.0rc20"  # the last release with the TensorRT backend
 
-# Fields that the PyTorch backend's sampler (TorchSampler) supports, with the oldest release whose
-# documentation was seen to list them. Releases between 1.2 and that one may support them, too, where they are
-# rejected all the same.
+# Features that the PyTorch backend's sampler (TorchSampler) has, with the oldest release whose documentation
+# was seen to list them. Releases between 1.2 and that one may have them, too, where they are rejected all the
+# same.
 NEVER = None
 SAMPLER_SINCE = {
     "min_p": "1.3.0rc24",
     "seed": "1.3.0rc24",  # before, one generator draws for all requests
-    "return_log_probs": "1.3.0rc24",  # of sampled tokens: before, only the most probable token has one
     "top_log_probs": NEVER,  # no documentation that was seen says that it gives more than one
     "repetition_penalty": "1.3.0rc24",
     "presence_penalty": "1.3.0rc24",
     "frequency_penalty": "1.3.0rc24",
     "bad_words": NEVER,
 }
+DRAWN_LOG_PROBS_SINCE = "1.3.0rc24"  # before, only the most probable token has a log probability
 
 
-def check_pytorch_sampling(sampling: Sampling, version: str) -> None:
-    """Raise RequestError for the first field that the PyTorch backend of this release does not support.
-
-    A seed that the client did not send is ignored: each request has one.
-    """
-    if sampling.beam_width > 1:
-        raise RequestError(
-            "beam_width",
-            "the tensorrt_llm engine's PyTorch backend searches all requests with one width, so it is left "
-            "with none; leave it out",
-        )
-    requested = {
-        "min_p": sampling.min_p != 0,
-        "seed": bool(sampling.seed_field),
-        "return_log_probs": sampling.log_probs and not sampling.greedy,
-        "top_log_probs": sampling.top_log_probs != 0,
-        "repetition_penalty": sampling.repetition_penalty != 1,
-        "presence_penalty": sampling.presence_penalty != 0,
-        "frequency_penalty": sampling.frequency_penalty != 0,
-        "bad_words": bool(sampling.bad_words),
+def sampler_lacks(version: str) -> dict[str, str]:
+    """Return what the PyTorch backend's sampler of a release lacks. A seed that was drawn here is no seed."""
+    return {
+        name: f"{PYTORCH} has none{_before(since, version)}; leave it out"
+        for name, since in SAMPLER_SINCE.items()
+        if not _has(since, version)
     }
-    for name, is_set in requested.items():
-        if is_set and not _has(SAMPLER_SINCE[name], version):
-            _reject(name, sampling, version)
 
 
-def _reject(name: str, sampling: Sampling, version: str) -> None:
-    field = sampling.seed_field if name == "seed" else name
-    where = " for tokens that are drawn" if name == "return_log_probs" else ""
-    since = SAMPLER_SINCE[name]
-    release = f" before TensorRT-LLM {since} (here is {version})" if since else ""
-    raise RequestError(
-        field, f"the tensorrt_llm engine's PyTorch backend has none{where}{release}; leave it out"
-    )
+def check_drawn_log_probs(sampling: Sampling, version: str) -> None:
+    """Raise RequestError if the PyTorch backend has no log probabilities for tokens that are drawn."""
+    if sampling.log_probs and not sampling.greedy and not _has(DRAWN_LOG_PROBS_SINCE, version):
+        release = _before(DRAWN_LOG_PROBS_SINCE, version)
+        raise RequestError(
+            "return_log_probs", f"{PYTORCH} has none for tokens that are drawn{release}; leave it out"
+        )
+
+
+def _before(since: str | None, version: str) -> str:
+    return f" before TensorRT-LLM {since} (here is {version})" if since else ""
 
 
 def _has(since: str | None, version: str) -> bool:

@@ -19,16 +19,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_ensemble.contract.sampling import Sampling
+from llm_ensemble.engines.draft import DraftTokens
 from llm_ensemble.engines.protocol import EngineStats, GenerationRequest, OnTokens, Tokens
 from llm_ensemble.engines.scheduler import ActiveRequest, Scheduler
-from llm_ensemble.engines.vllm.api import engine_arguments, read_output, read_sampling
+from llm_ensemble.engines.vllm.api import engine_arguments, engine_prompt, read_output, read_sampling
 from llm_ensemble.engines.vllm.arrivals import Arrivals
-from llm_ensemble.engines.vllm.hand_over import HandOver
+from llm_ensemble.engines.vllm.guides.gate import GuideGate
+from llm_ensemble.engines.vllm.guides.params import guides_config, tokenizer_folder
+from llm_ensemble.engines.vllm.hand_over import HandOver, new_event_loop
+from llm_ensemble.engines.vllm.lora import lora_arguments, lora_request
 from llm_ensemble.engines.vllm.settings import VllmSettings
 from llm_ensemble.engines.vllm.stats import cache_usage_logger
 from llm_ensemble.engines.vllm.token_sink import has_direct_sink, take_outputs, take_plain_tokens
-from llm_ensemble.errors import EngineDirectoryError, EngineError
+from llm_ensemble.engines.vllm.warm_up import warm_up
+from llm_ensemble.errors import EngineDirectoryError, EngineError, RequestError
+from llm_ensemble.lora.adapters import Adapters
 from llm_ensemble.manifest import Manifest
 
 log = logging.getLogger(__name__)
@@ -38,13 +43,6 @@ CHECK_SECONDS = 0.5  # between two looks at whether vLLM lives; without requests
 PROCESSES_SECONDS = 1.0
 SHUTDOWN_SECONDS = 20  # for the whole of vLLM's shutdown, which has no limit of its own
 LAST_TOKENS_SECONDS = 5  # at close, for pending tokens and for the event loop
-# A request of each kind before the engine is ready: the first of a shape compiles kernels.
-WARM_UP = (
-    Sampling(max_tokens=8),
-    Sampling(
-        max_tokens=8, greedy=False, top_k=50, top_p=0.9, min_p=0.01, frequency_penalty=0.1, log_probs=True
-    ),
-)
 WARM_UP_PROMPT = [1, 2, 3, 4]
 
 
@@ -57,28 +55,43 @@ class VllmEngine:
         manifest: Manifest,
         max_waiting: int,
         settings: VllmSettings,
+        adapters: Adapters | None = None,
         **arguments: Any,
     ) -> None:
         """Load the engine. arguments: further fields of AsyncEngineArgs. Raise EngineDirectoryError."""
+        self._adapters = adapters or Adapters()
+        arguments = {
+            **engine_arguments(engine_dir, manifest, settings),
+            **lora_arguments(self._adapters, manifest.precision),
+            "structured_outputs_config": guides_config(),
+            **arguments,
+        }
         self._scheduler = Scheduler(manifest.limits.max_batch_size, max_waiting, self._abort_soon)
+        self._settings = settings
+        self._draft_tokens = DraftTokens(settings)
         self._cache_usage = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._submitted = 0
-        self._loop = _new_event_loop()
+        self._loop = new_event_loop()
         self._outputs = HandOver(self._loop, self._deliver, lambda active: active.request.may_wait)
         self._arrivals = Arrivals(self._loop, self._start, lambda: self._scheduler.load[0])
+        self._guides = GuideGate(
+            engine_dir,
+            functools.partial(self._call_soon, self._arrivals.add),
+            functools.partial(self._call_soon, self._finish),
+        )
         self._thread = threading.Thread(target=self._run, name="vllm-engine", daemon=True)
         self._thread.start()
-        arguments = engine_arguments(engine_dir, manifest, settings) | arguments
         try:
-            self._llm = self._in_loop(self._load(arguments))
+            with tokenizer_folder(engine_dir) as folder:
+                self._llm = self._in_loop(self._load({"tokenizer": str(folder), **arguments}))
         except Exception as error:
             self._stop_threads()
             raise EngineDirectoryError(f"{engine_dir} cannot be loaded: {error}") from error
         self._direct = has_direct_sink(self._llm)
         if self._direct:
             take_plain_tokens(self._llm, self._outputs.put_plain)
-        self._in_loop(self._warm_up())
+        self._in_loop(warm_up(self._llm, settings, engine_prompt(WARM_UP_PROMPT)))
         self._call_soon(self._check_life)
         # What was loaded lives as long as the process: the garbage collector need not look at it again.
         gc.collect()
@@ -86,10 +99,11 @@ class VllmEngine:
 
     def submit(self, request: GenerationRequest, on_tokens: OnTokens) -> None:
         """Queue a request (see Engine.submit)."""
-        params = read_sampling(request.sampling)
+        params = read_sampling(request.sampling, self._settings)
+        self._adapters.check(request.sampling)
         active = self._scheduler.add(request, on_tokens)
         self._schedule()
-        self._call_soon(self._arrivals.add, (active, params))
+        self._guides.add(active, params)
 
     def abort(self, stream_id: int) -> None:
         """End a request early (see Engine.abort)."""
@@ -103,12 +117,14 @@ class VllmEngine:
     def stats(self) -> EngineStats:
         """Return the load; kv_cache_usage is that of vLLM's last step."""
         running, waiting = self._scheduler.load
-        return EngineStats(running, waiting, self._cache_usage if running else 0.0)
+        usage = self._cache_usage if running else 0.0
+        return EngineStats(running, waiting, usage, *self._draft_tokens.totals)
 
     def close(self) -> None:
         """End every open request, free the GPUs, stop the threads; returns even if vLLM hangs."""
         if not self._scheduler.close():
             return
+        self._guides.close()
         shutdown = threading.Thread(
             target=self._llm.shutdown, args=(PROCESSES_SECONDS,), name="vllm-shutdown", daemon=True
         )
@@ -127,14 +143,8 @@ class VllmEngine:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        loggers = [cache_usage_logger(self._set_cache_usage)]
+        loggers = [cache_usage_logger(self._set_cache_usage, self._draft_tokens.count)]
         return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=loggers)
-
-    async def _warm_up(self) -> None:
-        for number, sampling in enumerate(WARM_UP):
-            params = read_sampling(sampling)
-            prompt, name = _prompt(WARM_UP_PROMPT), f"warm-up {number}"
-            await take_outputs(self._llm, prompt, params, name, lambda output: None, direct=False)
 
     def _set_cache_usage(self, usage: float) -> None:
         self._cache_usage = usage
@@ -182,12 +192,13 @@ class VllmEngine:
         try:
             await take_outputs(
                 self._llm,
-                _prompt(active.request.input_ids),
+                engine_prompt(active.request.input_ids),
                 params,
                 active.handle,
                 functools.partial(self._on_output, active),
                 direct=self._direct,
                 key=None if active.request.sampling.log_probs else active,
+                lora=lora_request(self._adapters, active.request.sampling.lora),
             )
         except Exception as error:
             self._handle_error(active, error)
@@ -221,7 +232,7 @@ class VllmEngine:
             self._finish(active, EngineError(f"the engine failed the request: {error!r}"))
             self._abort_soon(active)
 
-    def _finish(self, active: ActiveRequest, error: EngineError | None = None) -> None:
+    def _finish(self, active: ActiveRequest, error: EngineError | RequestError | None = None) -> None:
         self._scheduler.finish(active, error)
         self._schedule()
 
@@ -242,19 +253,3 @@ class VllmEngine:
         """Count as running what vLLM runs: in the order of submission, as many as have slots."""
         while self._scheduler.schedule():
             pass
-
-
-def _prompt(input_ids: list[int]) -> Any:
-    from vllm.inputs.engine import tokens_input
-
-    return tokens_input(input_ids)
-
-
-def _new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return a loop of uvloop, which vLLM installs and its own server uses; else Python's."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop

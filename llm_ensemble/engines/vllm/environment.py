@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must be set in a process before it imports vLLM."""
+"""What must be set in a process before it imports vLLM, and for what vLLM was built."""
 
 from __future__ import annotations
 
@@ -37,3 +37,10 @@ def prepare_process(
     python = Path(sys.prefix, "bin/python3")
     if python.exists():
         multiprocessing.set_executable(str(python))
+
+
+def is_cpu() -> bool:
+    """Return whether this is vLLM's build for CPUs."""
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())

@@ -142,3 +142,13 @@ class HandOver:
                     self._deliver(urgent, waiting.pop(urgent, []) + news)
             if key in waiting:
                 self._deliver(key, waiting.pop(key))
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop of uvloop, which vLLM installs and its own server uses; else Python's."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop

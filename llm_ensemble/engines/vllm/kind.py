@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from llm_ensemble.engines.kind import EngineKind
 from llm_ensemble.engines.protocol import Engine
+from llm_ensemble.engines.vllm.features import LACKS
+from llm_ensemble.engines.vllm.lora import check_adapters
 from llm_ensemble.engines.vllm.preflight import DISTRIBUTIONS, check
 from llm_ensemble.engines.vllm.settings import VllmSettings
+from llm_ensemble.lora.adapters import read_adapters
 from llm_ensemble.manifest import Manifest
 from llm_ensemble.settings import Settings
 
@@ -23,7 +26,8 @@ def load(manifest: Manifest, settings: Settings, instance: int) -> Engine:
 
     assert isinstance(settings.engine, VllmSettings)
     prepare_process(settings.engine, instance)
-    return VllmEngine(settings.engine_dir, manifest, settings.max_waiting, settings.engine)
+    adapters = read_adapters(settings.lora_dir, settings.max_loras)
+    return VllmEngine(settings.engine_dir, manifest, settings.max_waiting, settings.engine, adapters)
 
 
 KIND = EngineKind(
@@ -35,4 +39,6 @@ KIND = EngineKind(
     VllmSettings,
     check,
     DISTRIBUTIONS,
+    lacks={"": LACKS},
+    check_adapters=check_adapters,
 )

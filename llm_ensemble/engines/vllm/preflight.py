@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from llm_ensemble.engines.draft import check_draft
 from llm_ensemble.engines.gpu_groups import check_gpu_groups
 from llm_ensemble.engines.gpu_inventory import Gpu, find_gpus, visible
 from llm_ensemble.engines.vllm.settings import VllmSettings
@@ -30,17 +32,43 @@ def check(
     """Check version, weights and GPUs. Raise EngineDirectoryError or SettingError for the first problem."""
     assert isinstance(settings, VllmSettings)
     check_version(versions)
-    weights = sum(path.stat().st_size for one in WEIGHTS for path in (engine_dir / ENGINE).glob(one))
+    weights = weights_of(engine_dir)
     if not weights:
         raise EngineDirectoryError(
             f"{engine_dir}/{ENGINE} has no weights ({', '.join(WEIGHTS)}): build it again"
         )
+    check_draft(engine_dir, manifest, settings, ("config.json",))
+    if draft_dir := settings.draft_engine_dir:
+        check_vocabulary(engine_dir, draft_dir)
+        weights += weights_of(draft_dir)
     if CPU_BUILD in versions:
         return
     gpus = find_gpus()
     groups = check_gpu_groups(settings.gpu_groups, manifest.gpus, visible(gpus, environ), "--tensor-parallel")
     serving = [gpus[number] for group in groups for number in group]
     check_memory(weights // manifest.gpus, manifest, settings, serving)
+
+
+def weights_of(engine_dir: Path) -> int:
+    """Return the size of an engine directory's weights in bytes, 0 if it has none."""
+    return sum(path.stat().st_size for one in WEIGHTS for path in (engine_dir / ENGINE).glob(one))
+
+
+def check_vocabulary(engine_dir: Path, draft_dir: Path) -> None:
+    """Refuse a draft whose embeddings are not as many as the model's, as vLLM would after loading both."""
+    sizes = [_vocabulary(folder / ENGINE / "config.json") for folder in (engine_dir, draft_dir)]
+    if len({*sizes} - {None}) > 1:
+        raise EngineDirectoryError(
+            f"DRAFT_ENGINE_DIR={draft_dir} has a vocab_size of {sizes[1]} in its config.json, the model "
+            f"{sizes[0]}, which vLLM refuses: take another model of the family, or PROMPT_LOOKUP=1"
+        )
+
+
+def _vocabulary(path: Path) -> int | None:
+    """Return the vocab_size of a checkpoint's configuration, None if it has none at a known place."""
+    config = json.loads(path.read_bytes())
+    size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
+    return int(size) if size else None
 
 
 def check_version(versions: Mapping[str, str]) -> None:

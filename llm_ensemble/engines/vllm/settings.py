@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llm_ensemble.engines.draft import DraftSettings
 from llm_ensemble.engines.gpu_groups import GPU_GROUPS, MEANING, GpuGroups
-from llm_ensemble.settings import EngineSettings, number, setting, switch
+from llm_ensemble.settings import number, setting, switch
 
 
 @dataclass(frozen=True)
-class VllmSettings(EngineSettings):
+class VllmSettings(DraftSettings):
     """Names that other kinds have too mean the same there."""
 
     gpu_groups: GpuGroups = setting((), GPU_GROUPS, MEANING)

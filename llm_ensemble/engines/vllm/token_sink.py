@@ -69,18 +69,26 @@ def take_plain_tokens(llm: Any, on_plain_tokens: OnPlainTokens) -> None:
 
 
 async def take_outputs(
-    llm: Any, prompt: Any, params: Any, request_id: str, on_output: OnOutput, *, direct: bool, key: Any = None
+    llm: Any,
+    prompt: Any,
+    params: Any,
+    request_id: str,
+    on_output: OnOutput,
+    *,
+    direct: bool,
+    key: Any = None,
+    lora: Any = None,
 ) -> None:
     """Submit a request; call on_output in the loop's thread with its outputs, its plain tokens excepted.
 
     direct: return once it is submitted, as has_direct_sink allows; otherwise after its end.
-    key: of its plain tokens (take_plain_tokens); without one, on_output gets them too.
+    key: of its plain tokens (take_plain_tokens); without one, on_output gets them too. lora: a LoRARequest.
     """
     if not direct:
-        async for output in llm.generate(prompt, params, request_id):
+        async for output in llm.generate(prompt, params, request_id, lora_request=lora):
             on_output(output)
         return
-    collector = await llm.add_request(request_id, prompt, params)
+    collector = await llm.add_request(request_id, prompt, params, lora_request=lora)
     collector.put = on_output
     # Outputs that came while add_request was awaited; the handler runs in this same thread.
     if (output := collector.get_nowait()) is not None:

@@ -11,7 +11,10 @@ import pytest
 from llm_ensemble.errors import RequestError
 from llm_ensemble.preprocessing.chat import load_chat_template
 from tests.build_environment import HERE, run_in_build_environment
-from tests.engine_build.parity.chat_templates import TEMPLATES
+from tests.engine_build.parity.chat_templates import TEMPLATES as WITHOUT_TOOLS
+from tests.openai.tools.templates import WITH_TOOLS
+
+TEMPLATES = {**WITHOUT_TOOLS, **WITH_TOOLS}
 
 
 def chat(*turns):
@@ -58,6 +61,43 @@ IN_PARTS = {
 UNFINISHED_PARTS = {"parts to continue": chat(("user", part("u")), ("assistant", part(" a ", "b ")))}
 NAMED = {"a name": [{"role": "user", "content": "hi", "name": "Ann"}]}
 
+
+def tool(name, **keys):
+    return {"type": "function", "function": {"name": name, **keys}}
+
+
+CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "enum": ["Köln", "<b>"]}},
+    "x": [1.5, None],
+}
+WEATHER = tool("get_weather", description='The "weather"\n of <a> city', parameters=CITY)
+CALL = {**tool("get_weather", arguments={"city": "Köln", "days": [1, {"a": None}]}), "id": "a1B2c3D4e"}
+RESULT = {"role": "tool", "tool_call_id": "a1B2c3D4e", "name": "get_weather", "content": '{"sun": true}'}
+LOOP = [
+    *chat(("user", "What is the weather?")),
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    RESULT,
+]
+TOOL_CHATS = {
+    "a tool": (chat(("user", "hi")), [WEATHER]),
+    "tools": (
+        chat(("system", "Be kind."), ("user", "hi")),
+        [WEATHER, tool("now"), tool("log", parameters={})],
+    ),
+    "a loop": (LOOP, [WEATHER]),
+    "a loop and more": (
+        [*LOOP, *chat(("assistant", " Sunny. "), ("user", "Thanks"))],
+        [WEATHER, tool("now")],
+    ),
+    "no tools": (chat(("user", "hi")), []),
+    "a loop without tools": (LOOP, None),
+    "thought": (
+        [LOOP[0], {"role": "assistant", "content": "x", "reasoning_content": "so"}, LOOP[0]],
+        [WEATHER],
+    ),
+}
+
 ASKED = {"add_generation_prompt": True}
 CHATS = {
     **{name: (messages, ASKED) for name, messages in CONVERSATIONS.items()},
@@ -70,6 +110,7 @@ CHATS = {
         for name, messages in {**UNFINISHED, **UNFINISHED_PARTS}.items()
     },
     **{name: (messages, ASKED) for name, messages in {**IN_PARTS, **NAMED}.items()},
+    **{name: (messages, {**ASKED, "tools": tools}) for name, (messages, tools) in TOOL_CHATS.items()},
 }
 READ_PARTS = {"parts"}  # templates that get parts as they are; to the others they are joined first
 
@@ -122,16 +163,29 @@ def render_all(engine_dir: Path) -> dict:
 
 
 def render(template, messages, options):
+    """A template that reads no tools refuses them here, and writes none there."""
+    if options.get("tools") and not reads_tools(template):
+        with pytest.raises(RequestError, match="^tools: "):
+            template.render(json.dumps(messages), **options)
+        options = {name: value for name, value in options.items() if name != "tools"}
     try:
         return {"text": template.render(json.dumps(messages), **options)}
     except RequestError as error:
         return {"refused": str(error)} if error.field == "messages" else {"not continued": ""}
 
 
+def reads_tools(template):
+    return "tools" in template.with_tools.source
+
+
 @pytest.mark.parametrize("conversation", CHATS)
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_a_prompt_is_transformers_prompt_and_a_refusal_has_its_reason(answers, template, conversation):
     theirs, ours = (side[template][conversation] for side in (answers.theirs, answers.ours))
+    has_calls = any("tool_calls" in message for message in CHATS[conversation][0])
+    if has_calls and not any(word in TEMPLATES[template] for word in ("tool_calls", "tojson", "items")):
+        assert "has the key 'tool_calls', which the model's chat template does not read" in ours["refused"]
+        return
     assert ours.keys() == theirs.keys()
     assert ours.get("text") == theirs.get("text")
     assert ours.get("refused", "").endswith(theirs.get("refused", ""))

@@ -84,7 +84,8 @@ def test_when_the_engine_dies_every_open_request_ends_with_one_neutral_line(tigh
         assert "told to die" in dying.log
         failed = settled(dying.server).value("llm_requests_total", finish_reason="error")
         assert failed == len(answers) + 1 + len(plain) + 1
-        assert len(re.findall(r'^\S+Z request .* finish="error"$', dying.log, re.MULTILINE)) == failed
+        line = re.compile(r'^\S+Z request .* finish="error"$', re.MULTILINE)
+        dying.wait(lambda: len(line.findall(dying.log)) == failed)
         dying.server.stop(0)  # with a dead stage 2.51.0 takes all of its exit timeout
 
 

@@ -24,6 +24,8 @@ INT32_MAX, UINT64_MAX = 2**31 - 1, 2**64 - 1
 FITS = "at most 511 tokens fit; shorten the prompt"
 WORDS = ["w"] * 10_000
 SAMPLED = {"temperature": 1.0}
+GUIDE_TYPE, GUIDE = "guided_decoding_guide_type", "guided_decoding_guide"
+ONE = {"embedding_bias_weights": [1.0]}
 
 # Field, kind, its value, what is told after the field's name, what is sent with it. Without text_input in the
 # last, "a" is the prompt.
@@ -95,7 +97,38 @@ ROWS = [
     ("bad_words", "not UTF-8", [b"ok", b"\xff"], "not UTF-8 (byte 0 of 1); send UTF-8", {}),
     ("bad_words", "huge", WORDS, "got 10000 strings, at most 64 are allowed", {}),
     ("bad_words", "huge", ["w" * MB], f"got a string of {MB} characters, at most 256 are allowed", {}),
-    ("bad_words", "engine", ["w"], "the openvino engine cannot keep words out; leave it out", {}),
+    ("bad_words", "engine", ["manager"], "the openvino engine keeps out words of one token alone, also", {}),
+    ("logit_bias", "empty", "[]", "Expected `object`, got `array`; send a JSON object of token ids", {}),
+    ("logit_bias", "not UTF-8", b"{\xff}", "not UTF-8 (byte 1 of 3); send UTF-8", {}),
+    ("logit_bias", "huge", "[" * MB, "Expected `object`, got `array`; send a JSON object of token ids", {}),
+    ("logit_bias", "huge", json.dumps(dict.fromkeys(range(1025), 1)), "got 1025 tokens, at most 1024", {}),
+    ("logit_bias", "range", '{"5": 101}', "got 101 for token 5, must be at least -100 and at most 100", {}),
+    ("logit_bias", "range", '{"4096": 1}', "got token 4096, must be at least 0 and at most 4095", {}),
+    ("logit_bias", "engine", '{"5": 1}', "the openvino engine has -100 alone, which forbids a token", {}),
+    ("embedding_bias_words", "not UTF-8", [b"ok", b"\xff"], "not UTF-8 (byte 0 of 1); send UTF-8", {}),
+    ("embedding_bias_words", "huge", WORDS, "got 10000 strings, at most 64 are allowed", {}),
+    ("embedding_bias_words", "huge", ["w" * MB], f"got a string of {MB} characters, at most 256 are", {}),
+    ("embedding_bias_words", "engine", ["w"], "the openvino engine has -100 alone, which forbids", ONE),
+    ("embedding_bias_weights", "range", -100.5, "got -100.5, must be at least -100 and at most 100", {}),
+    ("embedding_bias_weights", "range", 100.5, "got 100.5, must be at least -100 and at most 100", {}),
+    ("embedding_bias_weights", "conflict", 1.0, "got 1, must be one for each of embedding_bias_words, 0", {}),
+    ("tools", "empty", " ", "not JSON: ", {}),
+    ("tools", "not UTF-8", b"[\xff]", "not UTF-8 (byte 1 of 3); send UTF-8", {}),
+    ("tools", "huge", "[" * MB, "nested too deeply, must be an array of", {}),
+    ("tool_choice", "empty", "[]", "got [], must be none, auto, required, or", {}),
+    ("tool_choice", "not UTF-8", b"[\xff]", "not UTF-8 (byte 1 of 3); send UTF-8", {}),
+    ("tool_choice", "huge", "[" * MB, "nested too deeply, must be none, auto, required, or", {}),
+    ("tool_choice", "conflict", "required", "there are no tools; send them with it", {}),
+    (GUIDE_TYPE, "empty", "[]", "got '[]', must be one of json, json_schema, regex,", {}),
+    (GUIDE_TYPE, "not UTF-8", b"\xff", "not UTF-8 (byte 0 of 1); send UTF-8", {}),
+    (GUIDE_TYPE, "huge", "w" * MB, f"got '{'w' * 40}', must be one of json,", {}),
+    (GUIDE, "empty", "", "missing", {GUIDE_TYPE: "regex"}),
+    (GUIDE, "not UTF-8", b"\xff", "not UTF-8 (byte 0 of 1); send UTF-8", {GUIDE_TYPE: "regex"}),
+    (GUIDE, "huge", "w" * MB, f"got {MB} characters, must have at most 100000", {GUIDE_TYPE: "regex"}),
+    (GUIDE, "conflict", "{}", "does not belong to json; send json_schema", {GUIDE_TYPE: "json"}),
+    ("lora_name", "empty", " ", "no adapters are served here", {}),
+    ("lora_name", "not UTF-8", b"\xff", "not UTF-8 (byte 0 of 1); send UTF-8", {}),
+    ("lora_name", "huge", "w" * MB, "no adapters are served here", {}),
     ("end_id", "range", -2, "got -2, must be at least -1", {}),
     ("end_id", "range", 4096, "got 4096, must be at most 4095, the last of the vocabulary", {}),
     ("pad_id", "range", -1, "got -1, must be at least 0", {}),
@@ -124,7 +157,11 @@ WRONG_JSON = {
     "BOOL": ["true", "", 0, 1, 1.5, None, {"a": 1}, [None]],
 }
 WRONG_TENSOR = {"BYTES": "INT32", "INT32": "FP32", "UINT64": "INT32", "FP32": "BYTES", "BOOL": "INT32"}
-REFUSED = {"messages", "bad_words", "presence_penalty", "frequency_penalty", "top_log_probs"}  # with A_VALUE
+REFUSED = {
+    *("messages", "presence_penalty", "frequency_penalty", "top_log_probs"),
+    *("logit_bias", "embedding_bias_words", "embedding_bias_weights"),
+    *("tools", "tool_choice", "lora_name", "lora_task_id", GUIDE_TYPE, GUIDE),
+}  # with A_VALUE
 A_VALUE = {"BYTES": "a", "INT32": 1, "UINT64": 1, "FP32": 1.0, "BOOL": False}
 
 
@@ -366,7 +403,7 @@ def test_an_unknown_field_is_told_the_nearest_known_one_in_one_short_line(server
         for asked in ({name: value}, {"parameters": {name: value}}):
             status, message = refusal(server, {"text_input": "a", **asked}, path)
             assert (status, message[: len(OURS + told)]) == (400, OURS + told)
-            assert len(message) < 600
+            assert len(message) < 800
     inputs = [in_json("text_input", "a")]
     status, answer = post(server, "infer", {"inputs": inputs, "parameters": {name: value}}, "ensemble_unary")
     assert (status, json.loads(answer)["error"][: len(told)]) == (400, told)

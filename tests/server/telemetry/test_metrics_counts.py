@@ -118,7 +118,7 @@ def test_each_end_has_its_reason(server):
 
 def refused_by(engine_kind):
     """Return fields that preprocessing accepts, but not the engine."""
-    return {"bad_words": ["x"]} if engine_kind == "openvino" else {"beam_width": 2, "temperature": 1.0}
+    return {"presence_penalty": 1.0} if engine_kind == "openvino" else {"beam_width": 2, "temperature": 1.0}
 
 
 def test_rejections_are_counted_once_in_whichever_stage_they_happen(server, engine_kind):

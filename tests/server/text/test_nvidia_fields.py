@@ -6,7 +6,7 @@ import pytest
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from llm_ensemble.contract.fields import NEVER_SENT, UNSERVED
+from llm_ensemble.contract.unserved import NEVER_SENT, UNSERVED
 from tests.asking import GrpcStream, generate, post, refusal, tensors
 
 PROMPT = "The package manager"
@@ -70,6 +70,23 @@ def test_a_value_that_asks_is_refused_by_name_with_what_to_do(server, name):
     if len(UNSERVED[name].dims) == 1:  # /generate makes no tensor of more dimensions
         value = value.decode() if isinstance(value, bytes) else value
         assert refusal(server, {"text_input": PROMPT, name: value}) == (400, OURS + told)
+
+
+def test_words_with_a_bias_reach_the_engine_or_are_refused_for_it(server):
+    """An empty word or a weight of 0 alone is what NVIDIA's clients send for none."""
+    plain = generate(server, PROMPT, max_tokens=4)
+    for words, weights in ([[""], [0]], [["a"], [0.0]], [[""], [5.0]], [[], []]):
+        bias = {"embedding_bias_words": words, "embedding_bias_weights": weights}
+        assert generate(server, PROMPT, max_tokens=4, **bias) == plain
+    first = plain["text_output"][: len(" settings")]
+    bias = {"embedding_bias_words": [first], "embedding_bias_weights": [-100.0]}
+    assert not generate(server, PROMPT, max_tokens=4, **bias)["text_output"].startswith(first)
+    bias = {"embedding_bias_words": ["manager"], "embedding_bias_weights": [5.0]}
+    told = "the openvino engine has -100 alone, which forbids a token; leave it out"
+    assert refusal(server, {"text_input": PROMPT, **bias}) == (400, f"{OURS}embedding_bias_words: {told}")
+    bias["embedding_bias_weights"] = [5.0, 1.0]
+    told = "got 2, must be one for each of embedding_bias_words, 1"
+    assert refusal(server, {"text_input": PROMPT, **bias}) == (400, f"{OURS}embedding_bias_weights: {told}")
 
 
 def asked_outputs(*names):

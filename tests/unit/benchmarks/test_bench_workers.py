@@ -18,7 +18,7 @@ from tests.working_engine.kind import NAME
 @pytest.fixture
 def working(tmp_path, monkeypatch):
     """Workers of a bare engine that has a process of its own."""
-    monkeypatch.setenv("PACE_TTFT_MS", "1000")
+    monkeypatch.setenv("PACE_TTFT_MS", "4000")
     folder = make_pace_engine(tmp_path / "engine")
     write_manifest(folder, changed(read_manifest(folder), engine=NAME))
     workers = Workers(Target("raw engine", "engine", str(folder), True, is_baseline=True))
@@ -32,7 +32,7 @@ def test_what_a_bare_engine_has_started_is_in_its_cpu_and_ends_with_it(working):
     (asking,) = working.processes
     started = family(asking.pid)[1:]
     assert [record.error for record in run.records] == [""]
-    assert run.server_cpu > 0.2, "of a second in which the process beside the engine did nothing but work"
+    assert run.server_cpu > 0.2, "of four seconds in which the process beside the engine did nothing but work"
     working.close()
     wait_for(lambda: not any(len(family(pid)) > 1 or is_alive(pid) for pid in started))
 

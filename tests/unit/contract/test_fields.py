@@ -7,13 +7,10 @@ from llm_ensemble.contract.fields import (
     FIELDS,
     MAX_WORD_LENGTH,
     MAX_WORDS,
-    NEVER_SENT,
-    UNSERVED,
     check_field,
-    check_outputs,
-    check_unserved,
     refuse_unknown,
 )
+from llm_ensemble.contract.unserved import NEVER_SENT, UNSERVED, check_outputs, check_unserved
 from llm_ensemble.errors import RequestError
 
 
@@ -25,6 +22,9 @@ from llm_ensemble.errors import RequestError
         ("stop_words", [], []),
         ("bad_words", [b""], []),
         ("stop_words", ["é".encode() * MAX_WORD_LENGTH] * MAX_WORDS, ["é" * MAX_WORD_LENGTH] * MAX_WORDS),
+        ("embedding_bias_words", [b"a", b""], ["a", ""]),  # each has a weight
+        ("embedding_bias_weights", [], []),
+        ("embedding_bias_weights", [-100.0, 0.5], [-100.0, 0.5]),
         ("input_ids", [5, 0], [5, 0]),
         ("max_tokens", [1], 1),
         ("max_tokens", [-1], -1),
@@ -71,6 +71,16 @@ def test_a_good_value_is_taken(name, raw, value):
         ("max_tokens", [1, 2], "max_tokens: takes one value, got 2"),
         ("max_tokens", [], "max_tokens: takes one value, got 0"),
         ("stop_words", [b"a"] * 10_000, "stop_words: got 10000 strings, at most 64 are allowed"),
+        (
+            "embedding_bias_weights",
+            [1.0, 101.0],
+            "embedding_bias_weights: got 101, must be at least -100 and at most 100",
+        ),
+        (
+            "embedding_bias_weights",
+            [1.0] * 65,
+            "embedding_bias_weights: got 65 numbers, at most 64 are allowed",
+        ),
         ("bad_words", [b"a" * 257], "bad_words: got a string of 257 characters, at most 256 are allowed"),
     ],
 )
@@ -129,9 +139,7 @@ def test_an_unserved_input_may_have_values_that_ask_for_nothing_or_none(name):
     ("name", "raw"),
     [
         ("return_context_logits", [True]),
-        ("lora_task_id", [7]),
-        ("embedding_bias_words", [b"", b"word"]),
-        ("embedding_bias_weights", [0.0, math.nan]),
+        ("lora_config", [7]),
         ("prompt_embedding_table", [0.0]),
     ],
 )

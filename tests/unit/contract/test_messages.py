@@ -100,11 +100,11 @@ def test_an_item_that_is_no_message_is_refused_with_its_number(item, message):
     assert problem(f"[{GOOD}, {item}]") == message
 
 
-@pytest.mark.parametrize("key", ["tool_calls", "tool_call_id", "function_call"])
-def test_tool_calls_are_refused_by_name_and_an_empty_key_for_them_is_left_out(key):
-    message = {"role": "assistant", "content": None, key: [{"id": "1"}]}
+@pytest.mark.parametrize("key", ["tool_calls", "function_call"])
+def test_a_function_call_is_refused_by_name_and_an_empty_key_for_it_is_left_out(key):
+    message = {"role": "assistant", "content": None, "function_call": {"name": "f"}}
     assert problem(json.dumps([message])) == (
-        f"item 0 has {key}; this server takes no tool calls, leave it out"
+        "item 0 has function_call; send tool_calls, which took its place"
     )
     for nothing in (None, []):
         message = {"role": "assistant", "content": "hi", key: nothing}

@@ -16,9 +16,9 @@ from llm_ensemble.contract.request import (
 from llm_ensemble.contract.sampling import Sampling
 from llm_ensemble.contract.stream_id import StreamId
 from llm_ensemble.engine_stage.pacing import Pacing
-from llm_ensemble.engine_stage.stream import CLAIM_SECONDS, PULSE_SECONDS, Stream
+from llm_ensemble.engine_stage.stream import AFTER_PULSE_SECONDS, CLAIM_SECONDS, PULSE_SECONDS, Stream
 from llm_ensemble.engines.protocol import Tokens
-from llm_ensemble.errors import INTERNAL_ERROR, EngineError
+from llm_ensemble.errors import INTERNAL_ERROR, EngineError, RequestError
 
 
 @pytest.fixture
@@ -240,6 +240,21 @@ def test_a_chunk_that_is_lost_ends_the_stream_with_an_error_and_not_with_a_gap(c
     for token in (6, 7, 8):
         stream.add(Tokens([token]))
     assert (stream.is_closed, outlet.error) == (True, INTERNAL_ERROR)
+
+
+@pytest.mark.parametrize("error", [EngineError("it broke"), RequestError("guide", "takes too long")])
+def test_an_error_is_told_when_the_stage_s_own_request_has_ended_and_no_pulse_is_on_its_way(clock, error):
+    stream, outlet = unclaimed(stream=True)
+    ended = []
+    stream.open()
+    stream.claim(lambda chunk: ended.append((chunk.last, outlet.is_ended)))
+    clock[0] += PULSE_SECONDS
+    stream.pulse_if_due()
+    stream.add(Tokens([], error=error))
+    assert (ended, outlet.is_ended, stream.is_closed) == ([], False, False)
+    clock[0] += 2 * AFTER_PULSE_SECONDS
+    stream.send_due()
+    assert (ended, outlet.error, stream.is_closed) == ([(True, True)], "", True)
 
 
 def test_pulses_come_now_and_then_until_the_end_the_first_with_the_options(clock):

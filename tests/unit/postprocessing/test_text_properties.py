@@ -65,8 +65,8 @@ def any_ids(tokenizer):
     return st.lists(of_text | of_vocabulary, max_size=3).map(lambda lists: [*chain(*lists)])
 
 
-def whole(tokenizer, ids):
-    return tokenizer.decode(ids, skip_special_tokens=True)
+def whole(tokenizer, ids, skip_special_tokens=True):
+    return tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
 
 
 SHORT = [list(ids) for n in range(4) for ids in product(range(6), repeat=n)]
@@ -92,6 +92,17 @@ def test_the_pieces_joined_are_the_whole_decode_however_the_ids_are_cut(make, da
     pieces = [detokenizer.feed(chunk) for chunk in cut(data, ids)]
     assert "".join(pieces) + detokenizer.flush() == whole(tokenizer, ids)
     assert detokenizer.flush() == ""
+
+
+@made
+@few
+@given(data=st.data())
+def test_with_special_tokens_the_pieces_are_the_whole_decode_too(make, data):
+    tokenizer = tokenizer_of(make)
+    ids = data.draw(any_ids(tokenizer))
+    detokenizer = Detokenizer(tokenizer, skip_special_tokens=False)
+    pieces = [detokenizer.feed(chunk) for chunk in cut(data, ids)]
+    assert "".join(pieces) + detokenizer.flush() == whole(tokenizer, ids, skip_special_tokens=False)
 
 
 def futures(tokenizer):

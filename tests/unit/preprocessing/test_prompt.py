@@ -244,7 +244,7 @@ def test_a_field_of_messages_is_refused_beside_text_input_unless_it_asks_for_not
 class Told:
     """A chat template that says how it was asked to end."""
 
-    def render(self, messages, add_generation_prompt, continue_final_message):
+    def render(self, messages, add_generation_prompt, continue_final_message, tools):
         return f"{add_generation_prompt:d}{continue_final_message:d}"
 
 
@@ -272,3 +272,14 @@ def test_a_message_is_continued_or_answered_but_not_both(byte_tokenizer, manifes
         RequestError, match="^continue_final_message: add_generation_prompt is true too; one of them may be"
     ):
         prepare(preprocessor, messages="a", continue_final_message=True, add_generation_prompt=True)
+
+
+def test_words_with_a_bias_raise_each_of_their_tokens_as_often_as_it_occurs(preprocessor, byte_tokenizer):
+    a, b = byte_tokenizer.token_to_id("a"), byte_tokenizer.token_to_id("b")
+    words = {"embedding_bias_words": ["aab", "", "b"], "embedding_bias_weights": [1.5, 9.0, -0.5]}
+    _, request = prepare(preprocessor, text_input="x", **words)
+    assert request.sampling.logit_bias == {a: 3.0, b: 1.0}
+    assert request.sampling.bias_field == "embedding_bias_words"
+    _, request = prepare(preprocessor, text_input="x", logit_bias=f'{{"{a}": -3}}', **words)
+    assert request.sampling.logit_bias == {b: 1.0}
+    assert request.sampling.bias_field == "logit_bias"

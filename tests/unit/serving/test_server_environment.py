@@ -113,15 +113,18 @@ def test_the_backend_directory_has_the_stub_beside_the_backend(tmp_path):
 
 def test_every_path_in_the_environment_is_plain_and_leads_to_the_real_one(tmp_path, monkeypatch):
     odd_folder, links = tmp_path / odd("utf-8"), tmp_path / "links"
-    folders = [odd_folder / name for name in ("lib0", "lib1", "prefix/bin", "engine")]
+    folders = [odd_folder / name for name in ("lib0", "lib1", "prefix/bin", "engine", "small", "lora")]
     for folder in [*folders, links]:
         folder.mkdir(parents=True)
     monkeypatch.setattr(sys, "executable", str(odd_folder / "prefix/bin/python3"))
     monkeypatch.setenv("LD_LIBRARY_PATH", "/kept")
+    monkeypatch.setenv("DRAFT_ENGINE_DIR", os.path.relpath(folders[4]))
+    monkeypatch.setenv("LORA_DIR", str(folders[5]))
     found = Installation(tmp_path, tmp_path, tmp_path, tuple(folders[:2]), None)
     environ = environment(found, folders[3], Path(sys.executable), links)
     *libraries, kept = environ["LD_LIBRARY_PATH"].split(":")
-    paths = [Path(path) for path in (*libraries, environ["PATH"].split(":")[0], environ["ENGINE_DIR"])]
+    given = (environ[name] for name in ("ENGINE_DIR", "DRAFT_ENGINE_DIR", "LORA_DIR"))
+    paths = [Path(path) for path in (*libraries, environ["PATH"].split(":")[0], *given)]
     assert kept == "/kept"
     assert all(map(is_plain, paths))
     assert [path.resolve() for path in paths] == folders

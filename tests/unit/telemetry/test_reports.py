@@ -110,6 +110,16 @@ def test_no_text_in_the_log_unless_a_setting_says_so(metrics, capfd):
     assert (with_text["prompt"], with_text["texts"]) == ("the prompt", [" and more"])
 
 
+def test_the_log_has_the_adapter_of_a_request_that_named_one(metrics, capfd):
+    for name in ("", "red"):
+        RequestReports(metrics, "json").begin(TextOptions(True, [], "", 3, lora=name)).on_finish(
+            ["stop"], "x"
+        )
+    without, adapted = lines(capfd)
+    assert "lora" not in without
+    assert adapted["lora"] == "red"
+
+
 def test_no_client_s_word_ends_its_place_in_a_line(metrics, capfd):
     report = RequestReports(metrics, "text").begin(TextOptions(True, [], "", 3))
     report.on_finish(["stop"], 'a" finish="x"\nrequest \x1b[31m')
@@ -164,3 +174,19 @@ def test_the_engine_s_load_waiting_and_tokens(families, metrics):
     del never
     metrics.flush()
     assert families.value("llm_kv_cache_usage_ratio", **one) == 0
+
+
+def test_draft_tokens_are_counted_of_an_engine_that_has_some(families, metrics):
+    loads = [EngineStats(1, 0, 0.1, 40, 30), EngineStats(1, 0, 0.1, 100, 35)]
+    EngineReport(metrics, 0, lambda: loads.pop(0), drafts=True)
+    metrics.flush()
+    metrics.flush()
+    one = {"instance": "0"}
+    assert families.value("llm_draft_tokens_total", **one) == 100
+    assert families.value("llm_accepted_draft_tokens_total", **one) == 35
+
+
+def test_an_engine_without_draft_tokens_has_no_such_series(metrics, families):
+    EngineReport(metrics, 0, lambda: EngineStats(1, 0, 0.1))
+    metrics.flush()
+    assert not [name for name in families if "draft" in name]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The configuration classes. Pydantic models in 1.2.1, but for QuantConfig and GuidedDecodingParams."""
 
+from pathlib import Path
 from typing import Union
 
 from tensorrt_llm._fake.facts import FACTS, Record, make_class, make_enum
@@ -23,6 +24,8 @@ if NEWER:  # trap: the old name is a union, which cannot be called
     CudaGraphConfig = Union[DecodeCudaGraphConfig, EncodeCudaGraphConfig]  # noqa: UP007
 else:
     CudaGraphConfig = make_class("CudaGraphConfig")
+DraftTargetDecodingConfig = make_class("DraftTargetDecodingConfig")
+NGramDecodingConfig = make_class("NGramDecodingConfig")
 ExtendedRuntimePerfKnobConfig = make_class("ExtendedRuntimePerfKnobConfig")
 PeftCacheConfig = make_class("PeftCacheConfig")
 
@@ -37,6 +40,7 @@ class _OneGuide(Record):
 
 GuidedDecodingParams = make_class("GuidedDecodingParams", _OneGuide)
 
+DRAFT_FOLDER = "speculative_model" if NEWER else "speculative_model_dir"
 BASE = FACTS["classes"]["BaseLlmArgs"]
 
 
@@ -65,6 +69,20 @@ class _TorchArgs(make_class("TorchLlmArgs(BaseLlmArgs)", more_facts=BASE)):
         self.max_input_len = self.max_input_len or BuildConfig().max_input_len
         self.max_batch_size = self.max_batch_size or BuildConfig().max_batch_size
         self.max_beam_width = self.max_beam_width or BuildConfig().max_beam_width
+        if self.speculative_config is not None:
+            self._check_speculative(self.speculative_config)
+
+    def _check_speculative(self, config):
+        """Refuse what the real one would fail of, sooner or later; then the fake ignores it."""
+        if not config.max_draft_len:
+            raise ValueError("max_draft_len must be > 0")
+        if not self.disable_overlap_scheduler:
+            raise ValueError("two-model and n-gram drafting need disable_overlap_scheduler=True")
+        if isinstance(config, NGramDecodingConfig):
+            if not config.max_matching_ngram_size:
+                raise ValueError("max_matching_ngram_size must be > 0 for NGram")
+        elif not Path(getattr(config, DRAFT_FOLDER) or "", "config.json").exists():
+            raise ValueError(f"{DRAFT_FOLDER} must be a checkpoint's folder")
 
 
 TrtLlmArgs, TorchLlmArgs = _EngineArgs, _TorchArgs

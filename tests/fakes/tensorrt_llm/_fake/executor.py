@@ -33,13 +33,13 @@ class Executor:
     mpi_futures and _error_queue have the names that the real proxy has.
     """
 
-    def __init__(self, limits: Limits, kv_cache_config, chunked: bool, pytorch: bool) -> None:
+    def __init__(self, limits: Limits, kv_cache_config, chunked: bool, pytorch: bool, adapter=None) -> None:
         self._limits, self._chunked, self._pytorch = limits, chunked, pytorch
         # In 1.2 the PyTorch backend's sampler has one generator for all requests, with its own seed.
         self._draws = itertools.count() if pytorch and not NEWER else None
         self._workers = Workers(limits.world_size)
         self.mpi_futures, self._error_queue = self._workers.futures, self._workers.errors
-        self._pipeline = load_pipeline(limits, kv_cache_config)
+        self._pipeline = load_pipeline(limits, kv_cache_config, adapter)
         self.stats = Stats(limits)
         self._numbers = itertools.count(1)
         self._waiting: collections.deque[Entry] = collections.deque()

@@ -49,6 +49,10 @@ def _is(value: object, alternative: str, classes: dict[str, type]) -> bool:
     """Numpy's numbers are not Python's, True is not 1; a class that the sheet only names matches nothing."""
     if alternative == "None":
         return value is None
+    if match := re.fullmatch(r"torch\.Tensor\[(\w+), vocab\]", alternative):
+        return (
+            type(value).__module__ == "torch" and str(value.dtype) == f"torch.{match[1]}" and value.ndim == 1
+        )
     if alternative in NUMBERS:
         return type(value) in NUMBERS[alternative]
     if match := re.fullmatch(r"list\[(.+)\]", alternative):

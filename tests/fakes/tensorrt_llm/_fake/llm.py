@@ -14,15 +14,15 @@ from tensorrt_llm._fake import model_dir
 from tensorrt_llm._fake.configs import TorchLlmArgs, TrtLlmArgs
 from tensorrt_llm._fake.executor import Executor
 from tensorrt_llm._fake.generation import check_computable
-from tensorrt_llm._fake.requests import request_check
+from tensorrt_llm._fake.requests import lora, request_check
 from tensorrt_llm._fake.requests.results import RequestOutput
 from tensorrt_llm._fake.requests.sampling_params import SamplingParams
+from tensorrt_llm._fake.tokenizer import load_tokenizer
 from tensorrt_llm._fake.version import NEWER
 
 log = logging.getLogger("tensorrt_llm")
 # Arguments of generate_async that the sheet names and the fake ignores.
 UNUSED = (
-    "lora_request",
     "prompt_adapter_request",
     "kv_cache_retention_config",
     "disaggregated_params",
@@ -35,7 +35,7 @@ UNUSED = (
 
 
 class BaseLLM:
-    __slots__ = ("__weakref__", "_args", "_executor", "_folder", "_limits", "llm_id")
+    __slots__ = ("__weakref__", "_adapted", "_args", "_executor", "_folder", "_limits", "llm_id", "tokenizer")
     _args_class: type
     _pytorch: bool
 
@@ -53,18 +53,21 @@ class BaseLLM:
         **kwargs,
     ) -> None:
         given = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__")}
-        self._executor = None
+        self._executor, self._adapted = None, {}
         if "_mpi_session" in kwargs:
             kwargs["mpi_session"] = kwargs.pop("_mpi_session")
         self._args = self._args_class(**given, **kwargs)
         self._check_arguments()
+        self.tokenizer = load_tokenizer(self._args.tokenizer)
         self._folder, self.llm_id = Path(model), uuid.uuid4().hex[:8]
         self._limits = self._open()
         chunked = self._args.enable_chunked_prefill
         self._executor = Executor(self._limits, self._args.kv_cache_config, chunked, self._pytorch)
         atexit.register(_shut_down, weakref.ref(self))
 
-    def generate_async(self, inputs, sampling_params=None, *, streaming=False, **others) -> RequestOutput:
+    def generate_async(
+        self, inputs, sampling_params=None, *, streaming=False, lora_request=None, **others
+    ) -> RequestOutput:
         """Queue one prompt. Keywords only beyond the first two, since their order is not certain."""
         if unknown := set(others) - set(UNUSED):
             raise TypeError(f"generate_async has no argument {sorted(unknown)}")
@@ -76,9 +79,19 @@ class BaseLLM:
         params = self._checked(sampling_params)
         self._check_request(len(prompt), params)
         max_tokens = request_check.clamp(self._limits, len(prompt), params)
-        output = RequestOutput(self._executor, prompt, params)
-        output.request_id = self._executor.submit(prompt, params, max_tokens, streaming, output)
+        executor = self._executor_of(lora_request) if lora_request else self._executor
+        output = RequestOutput(executor, prompt, params)
+        output.request_id = executor.submit(prompt, params, max_tokens, streaming, output)
         return output
+
+    def _executor_of(self, request) -> Executor:
+        """Return the executor of an adapter; the real one computes all in one."""
+        number = request.lora_int_id
+        if number not in self._adapted:
+            adapter = lora.load(request, *self._lora_limits())
+            config, chunked = self._args.kv_cache_config, self._args.enable_chunked_prefill
+            self._adapted[number] = Executor(self._limits, config, chunked, self._pytorch, adapter)
+        return self._adapted[number]
 
     def get_stats(self, timeout: float | None = 2) -> list[dict]:
         """Return the records so far; wait only for the first one."""
@@ -100,6 +113,8 @@ class BaseLLM:
         executor, self._executor = self._executor, None
         if executor:
             executor.shutdown()
+        while self._adapted:
+            self._adapted.popitem()[1].shutdown()
 
     def __enter__(self):
         return self
@@ -113,16 +128,20 @@ class BaseLLM:
     def _check_arguments(self) -> None:
         if names := _seen.job_variables():
             raise RuntimeError(f"the real one hangs here: it inherits the MPI job variables {names}")
-        if not self._args.skip_tokenizer_init or self._args.tokenizer is not None:
-            raise RuntimeError("the fake loads no tokenizer: pass skip_tokenizer_init=True")
+        if self._args.skip_tokenizer_init == (self._args.tokenizer is not None):
+            raise RuntimeError(
+                "the fake needs a tokenizer's folder or skip_tokenizer_init=True, and one of them"
+            )
         if NEWER and os.environ.get("TRTLLM_NO_USAGE_STATS") != "1":
             raise RuntimeError("the real one reports its usage to NVIDIA: set TRTLLM_NO_USAGE_STATS=1")
-        if self._args.guided_decoding_backend:
+        if self._args.guided_decoding_backend and self._args.tokenizer is None:
             raise ValueError("guided decoding needs the tokenizer, which skip_tokenizer_init leaves out")
 
     def _checked(self, params):
         params = SamplingParams() if params is None else params
         request_check.check_params(params)
+        if params.guided_decoding and not self._args.guided_decoding_backend:
+            raise ValueError("guided_decoding needs guided_decoding_backend in LLM(...)")
         params._stop_words()  # RuntimeError here, before anything is queued
         params._bad_words()
         return params
@@ -146,6 +165,12 @@ class EngineLLM(BaseLLM):
             log.warning("build_config is ignored: %s is an engine", self._folder)
         return model_dir.open_engine(self._folder, self._args)
 
+    def _lora_limits(self):
+        built = model_dir.lora_of_engine(self._folder)
+        if built is None:
+            raise ValueError("the engine was built without lora_plugin")
+        return built["max_lora_rank"], None
+
     def _check_request(self, length: int, params) -> None:
         request_check.check_for_engine(self._folder, self._args, self._limits, length, params)
         check_computable(params, is_engine=True)
@@ -159,10 +184,19 @@ class TorchLLM(BaseLLM):
     _pytorch = True
 
     def _open(self) -> model_dir.Limits:
+        if self._args.lora_config is not None:
+            lora.check_config(self._args.lora_config)
         return model_dir.open_checkpoint(self._folder, self._args)
+
+    def _lora_limits(self):
+        config = self._args.lora_config
+        if config is None:
+            raise ValueError("the LLM was made without a lora_config")
+        return config.max_lora_rank, config.lora_target_modules
 
     def _check_request(self, length: int, params) -> None:
         request_check.check_for_pytorch(self._args, self._limits, length, params)
+        request_check.check_bias(params, model_dir.read_config(self._folder))
         check_computable(params, is_engine=False)
 
     def _take_stats(self, seconds: float | None) -> dict | None:

@@ -35,8 +35,14 @@ def read_build_config(folder: Path) -> BuildConfig:
     return BuildConfig(**{k: v for k, v in fields.items() if k not in NESTED and k not in enums})
 
 
+def lora_of_engine(folder: Path) -> dict | None:
+    """Return lora_config of a built engine, None if it was built without the plugin."""
+    built = read_config(folder)["build_config"]
+    return built["lora_config"] if built.get("plugin_config", {}).get("lora_plugin") else None
+
+
 def open_engine(folder: Path, args: TrtLlmArgs) -> Limits:
-    config = _read_config(folder)
+    config = read_config(folder)
     if missing := {"version", "pretrained_config", "build_config"} - set(config):
         raise ValueError(f"{folder} is no engine directory: config.json lacks {sorted(missing)}")
     mapping = config["pretrained_config"].get("mapping", {})
@@ -57,7 +63,7 @@ def open_engine(folder: Path, args: TrtLlmArgs) -> Limits:
 
 
 def open_checkpoint(folder: Path, args) -> Limits:
-    config = _read_config(folder)
+    config = read_config(folder)
     if not config.get("architectures"):
         raise ValueError(
             f"{folder}/config.json names no architecture: the PyTorch backend takes HF checkpoints"
@@ -78,7 +84,7 @@ def open_checkpoint(folder: Path, args) -> Limits:
     )
 
 
-def _read_config(folder: Path) -> dict:
+def read_config(folder: Path) -> dict:
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} is no local model folder: it has no config.json")
     return json.loads((folder / "config.json").read_text())

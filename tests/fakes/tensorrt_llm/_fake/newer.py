@@ -15,4 +15,6 @@ def change(classes: dict) -> None:
     }
     # The TRTLLM sampler is gone; the names of the one that is left are taken, and ignored.
     torch["sampler_type"] = {"type": "Literal['auto','TorchSampler']", "default": "auto"}
+    draft = classes["DraftTargetDecodingConfig"]
+    draft["speculative_model"] = draft.pop("speculative_model_dir")
     classes["SamplingParams"]["length_penalty"] = {"type": "float|None", "default": 0.0}

@@ -15,7 +15,7 @@ PROPERTIES = {
 }
 
 
-def load_pipeline(limits: Limits, kv_cache_config) -> genai.ContinuousBatchingPipeline:
+def load_pipeline(limits: Limits, kv_cache_config, adapter=None) -> genai.ContinuousBatchingPipeline:
     scheduler = genai.SchedulerConfig()
     scheduler.max_num_seqs = limits.max_batch_size
     scheduler.max_num_batched_tokens = min(limits.max_num_tokens, 8192)
@@ -23,7 +23,8 @@ def load_pipeline(limits: Limits, kv_cache_config) -> genai.ContinuousBatchingPi
     scheduler.num_kv_blocks = max(1, min(-(-tokens // BLOCK), MAX_BLOCKS))
     scheduler.enable_prefix_caching = False  # GenAI's has garbage after a request cancelled in prefill
     tokenizer = genai.Tokenizer(limits.openvino_ir)  # required, though only ids are passed
-    return genai.ContinuousBatchingPipeline(limits.openvino_ir, tokenizer, scheduler, "CPU", **PROPERTIES)
+    properties = PROPERTIES | ({"adapters": adapter} if adapter else {})
+    return genai.ContinuousBatchingPipeline(limits.openvino_ir, tokenizer, scheduler, "CPU", **properties)
 
 
 def total_blocks(limits: Limits) -> int:

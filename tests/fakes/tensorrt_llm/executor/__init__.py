@@ -3,5 +3,6 @@
 
 from tensorrt_llm._fake.errors import RequestError
 from tensorrt_llm._fake.requests.completion import CompletionOutput
+from tensorrt_llm._fake.requests.lora import LoRARequest
 
-__all__ = ["CompletionOutput", "RequestError"]
+__all__ = ["CompletionOutput", "LoRARequest", "RequestError"]

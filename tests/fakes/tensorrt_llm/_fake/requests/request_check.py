@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tensorrt_llm._fake.configs import TrtLlmArgs
 from tensorrt_llm._fake.errors import RequestError
-from tensorrt_llm._fake.model_dir import Limits, read_build_config
+from tensorrt_llm._fake.model_dir import Limits, read_build_config, read_config
 from tensorrt_llm._fake.requests.sampling_params import SamplingParams
 
 log = logging.getLogger("tensorrt_llm")
@@ -46,8 +46,15 @@ def check_for_engine(folder: Path, args: TrtLlmArgs, limits: Limits, length: int
         raise ValueError("logprobs need gather_generation_logits=True in LLM(...)")
     if params.logprobs and not build.gather_generation_logits:
         raise ValueError("logprobs need an engine built with gather_generation_logits")
+    check_bias(params, read_config(folder)["pretrained_config"])
     if params.prompt_logprobs and not build.gather_context_logits:
         raise ValueError("prompt_logprobs need an engine built with gather_context_logits")
+
+
+def check_bias(params, model: dict) -> None:
+    """Raise if a bias is not as long as the model's vocabulary. Trap: C++ does, late."""
+    if params.embedding_bias is not None and len(params.embedding_bias) != model["vocab_size"]:
+        raise RequestError(f"embedding_bias is not of the vocabulary's size, {model['vocab_size']}")
 
 
 def check_for_pytorch(args, limits: Limits, length: int, params) -> None:

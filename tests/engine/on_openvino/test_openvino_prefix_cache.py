@@ -9,8 +9,8 @@ import random
 
 import pytest
 
+from tests.engine.on_openvino.test_openvino import replace_step
 from tests.engine.submitted import Submitted, changed
-from tests.engine.test_openvino import replace_step
 from tests.waiting import SECONDS
 
 TRIALS = 3
@@ -23,7 +23,7 @@ class Steps:
 
     def __init__(self, engine, monkeypatch):
         self._engine, self._number = engine, 0
-        self._begun, self._let, step = queue.Queue(), queue.Queue(), engine._pipeline.step
+        self._begun, self._let, step = queue.Queue(), queue.Queue(), engine._lanes.base._pipeline.step
         replace_step(
             engine, monkeypatch, lambda: (self._begun.put(1), self._let.get(timeout=SECONDS), step())
         )

@@ -11,7 +11,8 @@ import pytest
 
 from llm_ensemble.contract.sampling import Sampling
 from llm_ensemble.engines.openvino import pipeline as openvino_pipeline
-from llm_ensemble.engines.openvino.pipeline import generation_config, load_pipeline
+from llm_ensemble.engines.openvino.pipeline import load_pipeline
+from llm_ensemble.engines.openvino.sampling import generation_config
 from llm_ensemble.errors import EngineDirectoryError, EngineError, RequestError
 from tests.engine.submitted import Submitted, changed, loaded, longest_run
 from tests.waiting import SECONDS
@@ -48,7 +49,22 @@ def test_the_pipeline_still_gets_the_frequency_penalty_wrong(demo_engine, manife
 @pytest.mark.parametrize(
     ("sampling", "message"),
     [
-        ({"bad_words": [[5]]}, "bad_words: the openvino engine cannot keep words out"),
+        ({"bad_words": [[5], [6, 7]]}, "bad_words: the openvino engine keeps out words of one token alone"),
+        ({"bad_words": [[5]], "beam_width": 2}, "bad_words: the openvino engine has none in a beam search"),
+        (
+            {"bad_words": [[5]], "end_ids": [2], "min_tokens": 3},
+            "bad_words: the openvino engine has none with",
+        ),
+        ({"logit_bias": {5: -100.0, 6: -99.0}}, "logit_bias: the openvino engine has -100 alone, which"),
+        ({"logit_bias": {5: 100.0}}, "logit_bias: the openvino engine has -100 alone, which forbids a token"),
+        (
+            {"logit_bias": {5: -100.0}, "bias_field": "embedding_bias_words", "beam_width": 2},
+            "embedding_bias_words: the openvino engine has none in a beam search",
+        ),
+        (
+            {"bad_words": [[5]], "end_ids": [2], "greedy": False, "num_return_sequences": 2},
+            "bad_words: the openvino engine has none with num_return_sequences",
+        ),
         ({"beam_width": 2, "greedy": False}, "beam_width: the openvino engine does not sample in a beam"),
         ({"beam_width": 2, "repetition_penalty": 1.1}, "repetition_penalty: the openvino engine has none in"),
         ({"presence_penalty": 0.1}, "presence_penalty: the openvino engine gets it wrong"),
@@ -62,20 +78,85 @@ def test_unsupported_fields_are_refused_by_name(engine, sampling, message):
     assert (engine.stats().running, engine.stats().waiting) == (0, 0)
 
 
+def test_forbidding_a_token_that_would_not_come_changes_nothing(engine, manifest):
+    """Not even the end token of the checkpoint, which the pipeline might add to those that are forbidden."""
+    (end,) = manifest.defaults.end_ids
+
+    def texts(**sampling):
+        submitted = [
+            Submitted(engine, i, prompt, max_tokens=100, log_probs=True, **sampling)
+            for i, prompt in enumerate(PROMPTS)
+        ]
+        received = [one.rest() for one in submitted]
+        ids = [[token for tokens in one for token in tokens.token_ids] for one in received]
+        return ids, [[value for tokens in one for value in tokens.log_probs] for one in received]
+
+    ids, log_probs = texts()
+    unused = min({*range(300, 4096)} - {token for one in ids for token in one})
+    assert any(end in one for one in ids)
+    assert texts(bad_words=[[unused]]) == (ids, log_probs)
+    assert texts(logit_bias={unused: -100.0}) == (ids, log_probs)
+
+
+def test_a_text_whose_request_forbids_a_token_ends_with_its_end_token(engine):
+    """The pipeline does not know it as one, and must not go on with the request."""
+    plain = [Submitted(engine, i, prompt, max_tokens=60) for i, prompt in enumerate(PROMPTS)]
+    texts = [one.ids() for one in plain]
+    unused = min({*range(300, 4096)} - {token for ids in texts for token in ids})
+    ends = [ids[20 + i] for i, ids in enumerate(texts)]
+    together = [
+        Submitted(engine, i, prompt, max_tokens=60, end_ids=[end], bad_words=[[unused]] if i % 3 else [])
+        for i, (prompt, end) in enumerate(zip(PROMPTS, ends))
+    ]
+    for one, ids, end in zip(together, texts, ends):
+        received = one.rest()
+        assert [token for tokens in received for token in tokens.token_ids] == ids[: ids.index(end)]
+        assert received[-1].finish == "stop"
+    assert (engine.stats().running, engine.stats().waiting) == (0, 0)
+    assert not engine._lanes.base._ended
+    Submitted(engine, 99, max_tokens=2).ids()
+    assert not engine._lanes.base._pipeline.has_non_finished_requests()
+
+
+def test_a_text_that_the_engine_ends_keeps_its_slot_until_the_pipeline_has_let_it_go(
+    start, manifest, monkeypatch
+):
+    """Else another request would need its part of the KV cache before it is free."""
+    engine = start(changed(manifest, limits=changed(manifest.limits, max_batch_size=4)))
+    greedy = [Submitted(engine, i, prompt, max_tokens=6).ids() for i, prompt in enumerate(PROMPTS)]
+    counts = []
+    step, metrics = engine._lanes.base._pipeline.step, engine._lanes.base._pipeline.get_metrics
+    replace_step(engine, monkeypatch, lambda: (step(), counts.append(metrics().requests)))
+    ending = [
+        Submitted(engine, i, prompt, end_ids=[ids[5]], bad_words=[[4095]])
+        for i, (prompt, ids) in enumerate(zip(PROMPTS, greedy))
+    ]
+    assert [one.rest()[-1].finish for one in ending] == ["stop"] * len(PROMPTS)
+    assert max(counts) == 4
+
+
+def test_several_texts_of_a_request_that_forbids_a_token(engine):
+    sampling = {"greedy": False, "temperature": 1.5, "seed": 3, "num_return_sequences": 4}
+    common = Submitted(engine, 1, **sampling).sequences()[0][0]
+    texts = Submitted(engine, 2, logit_bias={common: -100.0}, **sampling).sequences()
+    assert [len(ids) for ids in texts] == [20] * 4
+    assert all(common not in ids for ids in texts)
+
+
 def replace_step(engine, monkeypatch, step):
     """Replace the step method of the engine's pipeline."""
-    pipeline = engine._pipeline
+    pipeline = engine._lanes.base._pipeline
 
     class Replaced:
         def __getattr__(self, name):
             return step if name == "step" else getattr(pipeline, name)
 
-    monkeypatch.setattr(engine, "_pipeline", Replaced())
+    monkeypatch.setattr(engine._lanes.base, "_pipeline", Replaced())
 
 
 def test_32_requests_share_their_steps(engine, monkeypatch):
     steps, all_are_there = [], threading.Event()
-    step = engine._pipeline.step
+    step = engine._lanes.base._pipeline.step
     replace_step(engine, monkeypatch, lambda: (all_are_there.wait(SECONDS), steps.append(1), step()))
     submitted = [Submitted(engine, i, max_tokens=64) for i in range(32)]
     all_are_there.set()
@@ -122,7 +203,7 @@ def test_a_beam_search_finds_texts_likelier_than_the_greedy_one_the_best_first(e
 
 
 def wait_for_prefill(engine):
-    while engine._prefill_only:
+    while engine._lanes.base._prefill_only:
         time.sleep(0.001)
 
 
@@ -144,7 +225,7 @@ def test_a_request_aborted_in_prefill_leaves_no_garbage_in_the_prefix_cache(
         ]
 
     engine, untouched = start(small_steps), start(small_steps)
-    step = engine._pipeline.step
+    step = engine._lanes.base._pipeline.step
     replace_step(engine, monkeypatch, lambda: (step(), time.sleep(0.005)))
     Submitted(engine, 1, [0, *range(800, 820)], max_tokens=400)
     for number in (2, 3):
@@ -162,8 +243,8 @@ def test_a_request_aborted_in_prefill_keeps_its_slot_while_too_many_complete_the
     start, manifest, monkeypatch
 ):
     engine = start(changed(manifest, limits=changed(manifest.limits, max_num_tokens=64)))
-    monkeypatch.setattr(engine, "_max_prefill_only", 1)
-    step, are_aborted = engine._pipeline.step, threading.Event()
+    monkeypatch.setattr(engine._lanes.base, "max_prefill_only", 1)
+    step, are_aborted = engine._lanes.base._pipeline.step, threading.Event()
     replace_step(
         engine, monkeypatch, lambda: (are_aborted.wait(0.2), step())
     )  # some 20 steps for the prompts
@@ -183,7 +264,7 @@ def test_a_request_aborted_in_prefill_keeps_its_slot_while_too_many_complete_the
 def test_a_prompt_that_begins_like_an_earlier_one_is_not_computed_again(start, manifest, monkeypatch):
     engine = start(changed(manifest, limits=changed(manifest.limits, max_num_tokens=32)))
     steps = []
-    step = engine._pipeline.step
+    step = engine._lanes.base._pipeline.step
     replace_step(engine, monkeypatch, lambda: (steps.append(1), step()))
     took = []
     for number, last in enumerate((700, 701)):
@@ -196,7 +277,7 @@ def test_a_prompt_that_begins_like_an_earlier_one_is_not_computed_again(start, m
 
 def test_the_prefix_cache_is_off_if_the_kv_cache_may_run_full(demo_engine, manifest, monkeypatch):
     """A request that is preempted and cancelled in its second prefill would leave garbage, too."""
-    monkeypatch.setattr("llm_ensemble.engines.openvino.pipeline._affordable_blocks", lambda *_: 50)
+    monkeypatch.setattr("llm_ensemble.engines.openvino.kv_cache._affordable_blocks", lambda *_: 50)
     made = []
     real = openvino_pipeline.genai.ContinuousBatchingPipeline
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from llm_ensemble.contract.sampling import Sampling
-from llm_ensemble.engines.tensorrt_llm.api import llm_arguments, sampling_params
+from llm_ensemble.engines.tensorrt_llm.api import sampling_params
 from llm_ensemble.engines.tensorrt_llm.gpus import claim_gpus
+from llm_ensemble.engines.tensorrt_llm.loading import llm_arguments
 from llm_ensemble.engines.tensorrt_llm.settings import TensorRtLlmSettings
 from llm_ensemble.errors import EngineDirectoryError, EngineError, RequestError
 from llm_ensemble.manifest import read_manifest
@@ -131,6 +132,28 @@ def test_bad_words_of_several_tokens_are_passed_by_a_private_field(engine_dir):
     params = sampling_params(Sampling(max_tokens=5, bad_words=[[5], [6, 7]]))
     assert params._bad_word_ids == [[5], [6, 7]]
     assert params.bad is not None
+
+
+def test_a_logit_bias_is_passed_as_a_number_for_each_of_the_model_s_logits(engine_dir):
+    bias = sampling_params(Sampling(max_tokens=5, logit_bias={3: -100.0, 1: 0.5}), 5).embedding_bias
+    assert (bias.tolist(), bias.dtype) == ([0.0, 0.5, 0.0, -100.0, 0.0], "torch.float32")
+    assert sampling_params(Sampling(max_tokens=5), 5).embedding_bias is None
+
+
+def test_both_backends_take_a_bias_of_just_their_vocabulary(engine, checkpoint, caplog):
+    """The fake checks the size, then says that it cannot compute one."""
+    for one in (engine, loaded(checkpoint)):
+        (last,) = Submitted(one, 1, logit_bias={4095: 1.0}).rest()
+        assert "the fake cannot compute embedding_bias" in str(last.error)
+        with pytest.raises(
+            RequestError, match="^logit_bias: token 4096 is not one of the 4096 of this engine"
+        ):
+            Submitted(one, 2, logit_bias={5: 1.0, 4096: 1.0})
+        one._vocabulary = 4095
+        (last,) = Submitted(one, 3, logit_bias={5: 1.0}).rest()
+        assert "embedding_bias is not of the vocabulary's size, 4096" in str(last.error)
+        one._vocabulary = 4096
+    one.close()
 
 
 def test_a_prompt_reaches_the_library_as_python_s_own_ints(engine):

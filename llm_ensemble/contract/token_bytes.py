@@ -4,13 +4,38 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from tokenizers import Tokenizer
-
-from llm_ensemble.postprocessing.incremental_decoders import fallback_byte, level_bytes
+from tokenizers.decoders import ByteFallback
 
 KEPT = 100_000  # tokens whose bytes are remembered
+_FALLBACK = ByteFallback()
+
+
+@cache
+def fallback_byte(token: str) -> bytes | None:
+    """Return the byte of a token like <0x0A>; None for any other token."""
+    return bytes([int(token[3:5], 16)]) if _FALLBACK.decode([token]) != token else None
+
+
+def _byte_level_alphabet() -> dict[str, int]:
+    """Return GPT-2's character for each byte: itself if printable, else one from U+0100 on."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(0x100) if byte not in shown]
+    return {chr(byte): byte for byte in shown} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
+
+
+_ALPHABET = _byte_level_alphabet()
+
+
+@cache
+def level_bytes(token: str) -> bytes:
+    """Return the bytes of a token of ByteLevel."""
+    try:
+        return bytes(map(_ALPHABET.__getitem__, token))
+    except KeyError:  # an added token, in plain text
+        return token.encode()
 
 
 class TokenBytes:
@@ -27,6 +52,10 @@ class TokenBytes:
     def of_text(self, token_id: int) -> bytes:
         """Return what a token adds to the text."""
         return b"" if token_id in self._special else self.of(token_id)
+
+    def vocabulary(self) -> list[bytes]:
+        """Return what each token adds to the text, by its id; nothing for an id that has no token."""
+        return [self.of_text(token) for token in range(1 + max(self._tokenizer.get_vocab().values()))]
 
     def _read(self, token_id: int) -> bytes:
         """Return the bytes of a token; none for an id that has no token."""

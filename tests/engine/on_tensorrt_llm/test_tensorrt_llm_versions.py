@@ -121,3 +121,24 @@ def test_an_engine_of_the_tensorrt_backend_is_refused_by_a_library_without_it(
         EngineDirectoryError, match=f"TensorRT-LLM {version} .* 1.3.0rc20: .*--backend pytorch"
     ):
         loaded(folder)
+
+
+@pytest.mark.parametrize("way", ["PROMPT_LOOKUP", "DRAFT_ENGINE_DIR"])
+def test_speculative_decoding_is_configured_as_each_release_names_it(
+    version, old, demo_engine, tmp_path, monkeypatch, way
+):
+    """The fake checks the configuration and ignores it; no TensorRT-LLM has run with it."""
+    monkeypatch.setenv("FAKE_TRTLLM_IR", str(demo_engine / "engine"))
+    folder, draft = (fake_checkpoint(demo_engine, tmp_path / name) for name in ("model", "draft"))
+    monkeypatch.setenv(way, "1" if way == "PROMPT_LOOKUP" else str(draft))
+    engine = loaded(folder)
+    config = engine._llm._args.speculative_config
+    assert config.max_draft_len == 4
+    if way == "PROMPT_LOOKUP":
+        assert (config.max_matching_ngram_size, config.is_public_pool) == (3, False)
+    else:
+        name = "speculative_model_dir" if old else "speculative_model"
+        assert getattr(config, name) == str(draft / "engine")
+    assert len(Submitted(engine, 1, max_tokens=5).ids()) == 5
+    assert engine.stats().draft_tokens is None
+    engine.close()
